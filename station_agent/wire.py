@@ -22,12 +22,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from station_agent.errors import WireError
 
 if TYPE_CHECKING:
     from station_agent.sample import Sample
+
+T = TypeVar("T")
 
 VERSION: Final = 1
 ROOT: Final = "skyledger/v1"
@@ -268,13 +270,18 @@ def decode_batch(payload: bytes) -> Batch:
     return decoded
 
 
-def _field(document: Mapping[str, Any], key: str, kind: type, *, minimum: int | None = None) -> Any:
+def _field(document: Mapping[str, Any], key: str, kind: type[T]) -> T:
     value = document.get(key)
     if not isinstance(value, kind) or isinstance(value, bool):
         msg = f"payload key {key!r} is {type(value).__name__}, expected {kind.__name__}"
         raise WireError(msg)
-    if minimum is not None and not minimum <= value < 2**63:
-        msg = f"payload key {key!r} is {value}, expected at least {minimum}"
+    return value
+
+
+def _integer(document: Mapping[str, Any], key: str, *, minimum: int) -> int:
+    value = _field(document, key, int)
+    if not minimum <= value < 2**63:
+        msg = f"payload key {key!r} is {value}, expected {minimum} to 2^63 - 1"
         raise WireError(msg)
     return value
 
@@ -282,8 +289,8 @@ def _field(document: Mapping[str, Any], key: str, kind: type, *, minimum: int | 
 def _event(document: Mapping[str, Any]) -> Event:
     return Event(
         spool=_field(document, "spool", str),
-        seq=_field(document, "seq", int, minimum=1),
-        t=_field(document, "t", int, minimum=-(2**63)),
+        seq=_integer(document, "seq", minimum=1),
+        t=_integer(document, "t", minimum=-(2**63)),
         event=_field(document, "event", str),
         detail=_field(document, "detail", dict),
     )
@@ -321,7 +328,7 @@ def _float(value: float | None, key: str, i: int) -> float | None:
 
 def _batch(document: Mapping[str, Any]) -> Batch:
     spool = _field(document, "spool", str)
-    seq = _field(document, "seq", int, minimum=1)
+    seq = _integer(document, "seq", minimum=1)
     times = _field(document, "t", list)
     size = len(times)
     if not 0 < size <= MAX_SAMPLES:

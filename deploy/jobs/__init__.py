@@ -1,0 +1,1 @@
+"""Jobs: read the store, call the science, write back."""

@@ -1,0 +1,21 @@
+"""Covariances as operators: `matvec`, `solve`, `sqrt`, `logdet`, `aggregate`; checked once, when they are made."""
+
+from inversion.covariance.block import BlockDiagonal
+from inversion.covariance.dense import Dense
+from inversion.covariance.diagonal import Diagonal
+from inversion.covariance.kernels import exponential, great_circle, spatial, temporal
+from inversion.covariance.kronecker import Kronecker
+from inversion.covariance.operator import Covariance, Factor
+
+__all__ = [
+    "BlockDiagonal",
+    "Covariance",
+    "Dense",
+    "Diagonal",
+    "Factor",
+    "Kronecker",
+    "exponential",
+    "great_circle",
+    "spatial",
+    "temporal",
+]

@@ -1,0 +1,291 @@
+"""How far a result can be trusted: its statistics against what they should be, and what that says, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.stats
+import xarray as xr
+
+from inversion.covariance.operator import Array
+from inversion.findings import Finding, Grade
+
+if TYPE_CHECKING:
+    from inversion.posterior import Posterior  # Posterior holds Diagnostics: the only circle, and only for the types
+
+_FEW_STATES = 100
+"""Up to this many states each one is a region with a name; more are grid cells, of which most are never seen."""
+_UNSEEN = 0.1
+"""Share of the prior variance that must be taken away before a region counts as seen at all."""
+_PAIRS = 30
+"""Fewest pairs a correlation is judged on."""
+_NEIGHBOURS = 1.5
+"""Observations further apart than this many median steps do not follow one another."""
+_OUTLIER = 5.0
+"""Residual in standard deviations that is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteDiagnostics:
+    """One site's share.
+
+    Attributes
+    ----------
+    site : str
+    n : int
+        Number of observations.
+    dofs : float
+        What they add to the degrees of freedom for signal.
+    bias, rms : float
+        Mean and root mean square of the residual y − H x̂ − H_b b̂, in the units of y.
+    lag1 : float
+        Correlation of residuals (whitened by R) that follow one another; NaN with fewer than 30 pairs.
+    pairs : int
+    """
+
+    site: str
+    n: int
+    dofs: float
+    bias: float
+    rms: float
+    lag1: float
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """Statistics of a posterior. J is without the factor ½ throughout.
+
+    Attributes
+    ----------
+    n_obs, n_state, n_boundary : int
+    chi2 : float
+        dᵀ S⁻¹ d of the innovations d, S = H B Hᵀ + R; expected n_obs ± √(2 n_obs).
+    chi2_probability : float
+        Two-sided probability of a χ² as far off or further.
+    J_a : float
+        (ẑ − z_a)ᵀ B⁻¹ (ẑ − z_a), boundary terms included; expected `dofs` (not the number of states).
+    J_a_state : float
+        The part of the fluxes alone.
+    J_a_probability : float
+        Two-sided, by Satterthwaite's approximation: J_a is distributed as Σ λᵢ χ²₁ with λᵢ the eigenvalues of A.
+    J_o : float
+        Residual part: χ² = J_o + J_a.
+    dofs, dofs_state, dofs_boundary : float
+        tr A, and its two blocks.
+    trace_squared : float
+        tr(A²); the variance of J_a is twice this.
+    sites : tuple of SiteDiagnostics
+    outliers : int
+        Residuals beyond five standard deviations of R.
+    """
+
+    n_obs: int
+    n_state: int
+    n_boundary: int
+    chi2: float
+    chi2_probability: float
+    J_a: float
+    J_a_state: float
+    J_a_probability: float
+    J_o: float
+    dofs: float
+    dofs_state: float
+    dofs_boundary: float
+    trace_squared: float
+    sites: tuple[SiteDiagnostics, ...]
+    outliers: int
+
+    @property
+    def chi2_reduced(self) -> float:
+        """χ² per observation; expected 1 ± √(2/n)."""
+        return self.chi2 / self.n_obs
+
+
+def diagnose(posterior: Posterior) -> Diagnostics:
+    """Return the statistics of a posterior.
+
+    Parameters
+    ----------
+    posterior : Posterior
+
+    Returns
+    -------
+    Diagnostics
+    """
+    problem, solution = posterior.problem, posterior.solution
+    traces = solution.traces()
+    parts = solution.step * solution.gradient
+    J_a, dofs = float(parts.sum()), float(traces.influence.sum())
+    residual = posterior.residual.values
+    whitened = problem.R.sqrt().solve(residual)
+    scale = max(traces.squared / dofs, np.finfo(float).tiny) if dofs > 0 else 1.0
+    return Diagnostics(
+        n_obs=problem.n_obs,
+        n_state=problem.n_state,
+        n_boundary=problem.n_boundary,
+        chi2=solution.chi2,
+        chi2_probability=_two_sided(solution.chi2, problem.n_obs),
+        J_a=J_a,
+        J_a_state=float(parts[: problem.n_state].sum()),
+        J_a_probability=_two_sided(J_a / scale, dofs / scale) if dofs > 0 else 1.0,
+        J_o=float(whitened @ whitened),
+        dofs=dofs,
+        dofs_state=dofs - traces.boundary,
+        dofs_boundary=traces.boundary,
+        trace_squared=traces.squared,
+        sites=tuple(_sites(problem.y, residual, whitened, traces.influence)),
+        outliers=int((np.abs(residual) > _OUTLIER * np.sqrt(problem.R.diagonal())).sum()),
+    )
+
+
+def _two_sided(value: float, dof: float) -> float:
+    return float(2.0 * min(scipy.stats.chi2.cdf(value, dof), scipy.stats.chi2.sf(value, dof)))
+
+
+def _sites(y: xr.DataArray, residual: Array, whitened: Array, influence: Array) -> Iterator[SiteDiagnostics]:
+    names = y["site"].values.astype(str) if "site" in y.coords else np.full(y.size, "all")
+    for site in dict.fromkeys(names.tolist()):
+        chosen = np.flatnonzero(names == site)
+        if "time" in y.coords:
+            chosen = chosen[np.argsort(y["time"].values[chosen], kind="stable")]
+        lag1, pairs = _lag1(whitened[chosen], y["time"].values[chosen] if "time" in y.coords else None)
+        own = residual[chosen]
+        yield SiteDiagnostics(
+            site, chosen.size, float(influence[chosen].sum()), float(own.mean()), float(np.sqrt((own**2).mean())), lag1, pairs
+        )
+
+
+def _lag1(values: Array, time: np.ndarray | None) -> tuple[float, int]:
+    """Return the correlation of neighbours in time, and how many pairs it rests on."""
+    close = np.ones(max(values.size - 1, 0), dtype=bool)
+    if time is not None and values.size > 1:
+        step = np.diff(time)
+        forward = step[step > np.zeros(1, step.dtype)[0]]
+        # Samples of one time (several inlets) are no pair in time.
+        close = (step > np.zeros(1, step.dtype)[0]) & (step <= _NEIGHBOURS * np.median(forward)) if forward.size else ~close
+    pairs = int(close.sum())
+    first, second = values[:-1][close], values[1:][close]
+    if pairs < _PAIRS or first.std() == 0 or second.std() == 0:
+        return float("nan"), pairs
+    return float(np.corrcoef(first, second)[0, 1]), pairs
+
+
+def judge(posterior: Posterior) -> tuple[Finding, ...]:
+    """Return what the statistics say, the worst first.
+
+    Parameters
+    ----------
+    posterior : Posterior
+
+    Returns
+    -------
+    tuple of Finding
+        Those the problem brought along included.
+    """
+    found = [
+        *posterior.problem.findings,
+        *_chi2(posterior.diagnostics),
+        *_prior_fit(posterior.diagnostics),
+        *_correlation(posterior.diagnostics),
+        *_outliers(posterior.diagnostics),
+        *_baseline(posterior),
+        *_unresolved(posterior),
+    ]
+    return tuple(sorted(found, key=lambda finding: list(Grade).index(finding.grade)))
+
+
+def _chi2(d: Diagnostics) -> Iterator[Finding]:
+    if d.chi2_probability >= 0.01:
+        return
+    far = not 2 / 3 <= d.chi2_reduced <= 3 / 2
+    cause = (
+        "the errors in R and B are too large together" if d.chi2_reduced < 1 else "R or B is too small, or H is wrong"
+    )
+    yield Finding(
+        Grade.WARN if far else Grade.INFORM,
+        "chi2",
+        f"χ² of the innovations is {d.chi2:.1f} for {d.n_obs} observations ({d.chi2_reduced:.2f} each, expected "
+        f"1 ± {np.sqrt(2 / d.n_obs):.2f}): {cause}.",
+    )
+
+
+def _prior_fit(d: Diagnostics) -> Iterator[Finding]:
+    if d.J_a_probability >= 0.05:
+        return
+    less = d.J_a < d.dofs
+    yield Finding(
+        Grade.WARN,
+        "prior_fit",
+        f"The state moved {'less' if less else 'further'} than B allows for: J_a is {d.J_a:.1f}, expected tr A = "
+        f"{d.dofs:.1f} ± {np.sqrt(2 * d.trace_squared):.1f} ({d.J_a / d.dofs:.2f} of it); prior errors are too "
+        f"{'wide' if less else 'narrow'}, or errors in R are not what R says.",
+    )
+
+
+def _correlation(d: Diagnostics) -> Iterator[Finding]:
+    for site in d.sites:
+        if np.isnan(site.lag1):
+            continue
+        noise = 1.0 / np.sqrt(site.pairs)
+        if abs(site.lag1) > max(0.2, 3.0 * noise):
+            yield Finding(
+                Grade.WARN,
+                "residual_correlation",
+                f"Residuals at {site.site} follow one another: their lag-1 correlation is {site.lag1:.2f} over "
+                f"{site.pairs} pairs, expected 0 ± {noise:.2f}: R takes them for independent and the uncertainties come "
+                f"out too small; give R a correlation in time.",
+            )
+
+
+def _outliers(d: Diagnostics) -> Iterator[Finding]:
+    if d.outliers:
+        yield Finding(
+            Grade.WARN if d.outliers > max(1.0, 0.001 * d.n_obs) else Grade.INFORM,
+            "outliers",
+            f"{d.outliers} of {d.n_obs} residuals are beyond {_OUTLIER:.0f} standard deviations of R, expected none: "
+            "look at those hours, or at the tails R leaves out.",
+        )
+
+
+def _baseline(posterior: Posterior) -> Iterator[Finding]:
+    """A baseline belongs near the lower end of what was observed; offsets (b_a = 0) are no baseline."""
+    problem = posterior.problem
+    if problem.b_a is None or not problem.b_a.values.any() or (problem.y.values <= 0).any():
+        return
+    low = float(np.quantile(problem.y.values, 0.1))
+    for word, values in (("prior", problem.baseline().values), ("posterior", posterior.baseline.values)):
+        middle = float(np.median(values))
+        if not 0.5 * low <= middle <= 1.5 * low or values.min() <= 0:
+            yield Finding(
+                Grade.REFUSE,
+                "baseline",
+                f"The {word} baseline cannot be: it runs from {values.min():.4g} to {values.max():.4g} {problem.y_units} "
+                f"(median {middle:.4g}) while a tenth of the observations lies below {low:.4g}; look at the units and at "
+                f"the prior of the boundary terms.",
+            )
+
+
+def _unresolved(posterior: Posterior) -> Iterator[Finding]:
+    if posterior.problem.n_state > _FEW_STATES:
+        return
+    seen = posterior.seen.values
+    unseen = np.flatnonzero(seen < _UNSEEN)
+    if unseen.size:
+        names = ", ".join(state_name(posterior.problem.x_a, int(i)) + f" ({seen[i]:.1%} seen)" for i in unseen)
+        yield Finding(
+            Grade.WARN,
+            "not_resolved",
+            f"Not resolved: {names}; the observations say next to nothing about it, the posterior there is the prior.",
+        )
+
+
+def state_name(x_a: xr.DataArray, index: int) -> str:
+    """Return a state's name: its coordinates along ``state``, else its number."""
+    labels = [f"{key} {x_a[key].values[index]}" for key in x_a.coords if x_a[key].dims == ("state",) and key != "state"]
+    if "state" in x_a.coords and not labels:
+        return str(x_a["state"].values[index])
+    return ", ".join(labels) or f"state {index}"

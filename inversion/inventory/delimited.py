@@ -1,0 +1,313 @@
+"""Plain CSV inventories, with an optional mapping of their columns; read and written."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from inversion.errors import InversionError
+from inversion.inventory import mass
+from inversion.inventory.entry import (
+    NOTATION_KEYS,
+    TOTAL,
+    UNIT,
+    Entry,
+    Inventory,
+    InventoryError,
+    Period,
+    category,
+)
+from inversion.provinces import province
+
+COLUMNS: Final = {
+    "region": "ISO 3166-2 or GB/T 2260 code, or the name of a province",
+    "gas": "co2, ch4, ...",
+    "category": "IPCC 2006 code; 0 for the total (the default)",
+    "period": "2019, 2019-03 or 2019-01/2019-02",
+    "value": "a number, or a notation key (NE, NO, IE, C, NA)",
+    "unit": "t, kt, Mt, Gg, Tg, 万吨, with yr-1 where it is a rate",
+    "sigma": "standard uncertainty (1 σ) in the same unit",
+    "sigma_percent": "the same in percent of the value",
+    "uncertainty_percent_95": "half the 95 % interval in percent of the value, as IPCC tables give it",
+    "source": "who published it",
+    "vintage": "which submission it is",
+}
+"""Columns of a plain CSV inventory."""
+
+_NEEDED: Final = ("region", "gas", "period", "value", "unit")
+_UNCERTAINTIES: Final = ("sigma", "sigma_percent", "uncertainty_percent_95")
+_HALF_95: Final = 1.959963984540054  # standard normal quantile of 0.975
+_NOTATION: Final = re.compile(rf"({'|'.join(NOTATION_KEYS)})(\s*,\s*({'|'.join(NOTATION_KEYS)}))*")
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How the columns of a file stand for those of `COLUMNS`.
+
+    Attributes
+    ----------
+    columns : dict
+        Our name -> the file's name, where they differ.
+    constants : dict
+        Our name -> a value for the whole file.
+    ignore : tuple of str
+        Columns of the file that are not read.
+    delimiter : str
+    """
+
+    columns: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+    delimiter: str = ","
+
+    @classmethod
+    def of(cls, mapping: Mapping[str, Any] | str | Path | None) -> Columns:
+        """Return the mapping given as a table, as a TOML file, or the plain one.
+
+        Raises
+        ------
+        InventoryError
+            With every key that is not known.
+        """
+        name = "the mapping"
+        if isinstance(mapping, str | Path):
+            name, mapping = str(mapping), tomllib.loads(Path(mapping).read_text(encoding="utf-8"))
+        table = dict(mapping or {})
+        faults = [*_unknown(table, ("columns", "constants", "ignore", "delimiter"), "keys")]
+        for part in ("columns", "constants"):
+            faults += _unknown(table.get(part, {}), COLUMNS, f"entries of [{part}]")
+        if faults:
+            raise InventoryError(name, faults)
+        return cls(
+            columns={key: str(value) for key, value in table.get("columns", {}).items()},
+            constants={key: str(value) for key, value in table.get("constants", {}).items()},
+            ignore=tuple(table.get("ignore", ())),
+            delimiter=str(table.get("delimiter", ",")),
+        )
+
+
+def _unknown(keys: Any, known: Any, what: str) -> Iterator[str]:
+    strange = [str(key) for key in keys if key not in known]
+    if strange:
+        near = {key: difflib.get_close_matches(key, list(known), n=1) for key in strange}
+        listed = ", ".join(f"{key!r} (is {found[0]!r} meant?)" if found else f"{key!r}" for key, found in near.items())
+        yield f"{what} not known: {listed}; known are {', '.join(known)}."
+
+
+def read(
+    path: str | Path,
+    format: str = "auto",  # noqa: A002 - the public name of the argument
+    *,
+    mapping: Mapping[str, Any] | str | Path | None = None,
+    encoding: str = "utf-8-sig",
+) -> Inventory:
+    """Read an inventory; every fault of the file is reported at once, with its line.
+
+    Parameters
+    ----------
+    path : path
+    format : {"auto", "csv"}
+        ``auto`` goes by the file's name.
+    mapping : dict or path of a TOML file, optional
+        ``[columns]`` our name = "the file's name"; ``[constants]`` our name = "value of the whole file";
+        ``ignore = [columns not to read]``; ``delimiter``. Our names are those of `COLUMNS`.
+    encoding : str
+        Of the file; ``gb18030`` for files saved by Chinese spreadsheets.
+
+    Returns
+    -------
+    Inventory
+        Values and σ in kt of the gas over each entry's period.
+
+    Raises
+    ------
+    InventoryError
+        With every fault found, each with file and line.
+    """
+    file = Path(path)
+    if format not in ("auto", "csv"):
+        raise InventoryError(file.name, [f"Format {format!r} is not known: 'auto' and 'csv' are."])
+    if format == "auto" and file.suffix.casefold() not in (".csv", ".tsv", ".txt"):
+        raise InventoryError(file.name, [f"Its format is not known from {file.suffix!r}: save it as CSV."])
+    try:
+        text = file.read_text(encoding=encoding)
+    except UnicodeDecodeError as error:
+        sentence = f"It is not {encoding} (byte {error.start}): give encoding='gb18030' if a Chinese spreadsheet wrote it."
+        raise InventoryError(file.name, [sentence]) from error
+    return parse(text, name=file.name, mapping=mapping)
+
+
+def parse(text: str, *, name: str = "inventory", mapping: Mapping[str, Any] | str | Path | None = None) -> Inventory:
+    """Read the text of a CSV inventory; see `read`.
+
+    Raises
+    ------
+    InventoryError
+    """
+    columns = Columns.of(mapping)
+    rows = csv.reader(io.StringIO(text), delimiter=columns.delimiter, strict=True)
+    entries: list[Entry] = []
+    faults: list[tuple[int, str]] = []
+    try:
+        header = [cell.strip() for cell in next(rows, [])]
+        where, missing = _places(header, columns)
+        faults += [(1, fault) for fault in missing]
+        for row in rows if not missing else ():
+            if any(cell.strip() for cell in row):
+                place = f"{name}:{rows.line_num}"
+                wrong = _read_row(row, len(header), where, columns.constants, place, entries)
+                faults += [(rows.line_num, fault) for fault in wrong]
+    except csv.Error as error:
+        faults.append((rows.line_num, f"the line is no CSV ({error})."))
+    repeated = list(_repeated(entries))
+    if faults or repeated:
+        raise InventoryError(name, [*_grouped(faults, name), *repeated])
+    return Inventory(tuple(entries), name)
+
+
+def _grouped(faults: list[tuple[int, str]], name: str) -> list[str]:
+    """Say a sentence once, with all the lines it holds for."""
+    lines: dict[str, list[int]] = {}
+    for line, sentence in faults:
+        lines.setdefault(sentence, []).append(line)
+    return [
+        f"{name}:{numbers[0]}: {sentence}" + (f" (also lines {_listed(numbers[1:])})" if len(numbers) > 1 else "")
+        for sentence, numbers in lines.items()
+    ]
+
+
+def _listed(numbers: list[int]) -> str:
+    more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+    return ", ".join(map(str, numbers[:10])) + more
+
+
+def _places(header: list[str], columns: Columns) -> tuple[dict[str, int], list[str]]:
+    """Find the columns in the header; say what is missing, doubled or unknown."""
+    places = {ours: columns.columns.get(ours, ours) for ours in COLUMNS}
+    where = {ours: header.index(theirs) for ours, theirs in places.items() if theirs in header}
+    faults = [
+        f"there is no column {places[ours]!r} ({COLUMNS[ours]})."
+        for ours in (*_NEEDED, *columns.columns)
+        if ours not in where and ours not in columns.constants
+    ]
+    faults += [f"the column {name!r} is there twice." for name in sorted({n for n in header if header.count(n) > 1})]
+    faults += list(_unknown([n for n in header if n not in columns.ignore], list(places.values()), "columns"))
+    return where, list(dict.fromkeys(faults))
+
+
+def _read_row(
+    row: list[str], width: int, where: dict[str, int], constants: dict[str, str], place: str, entries: list[Entry]
+) -> list[str]:
+    """Append the row's entry, or return what is wrong with it."""
+    if len(row) != width:
+        return [f"the line has {len(row)} cells, the header {width}."]
+    cells = dict(constants) | {name: row[index].strip() for name, index in where.items()}
+    faults: list[str] = []
+
+    def attempt(function: Any, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (InversionError, ValueError) as error:
+            faults.append(str(error))
+            return None
+
+    gas = cells["gas"].casefold()
+    region = attempt(province, cells["region"])
+    span = attempt(Period.parse, cells["period"])
+    code = attempt(category, cells.get("category") or TOTAL)
+    unit = attempt(mass.parse, cells["unit"], gas)
+    number = attempt(_value, cells["value"])
+    deviation = attempt(_sigma, cells, number)
+    if not faults:
+        entries.append(
+            Entry(
+                region=region.iso,
+                gas=gas,
+                period=span,
+                category=code,
+                value=None if number is None else unit.kilotonnes(number, span),
+                sigma=None if deviation is None else unit.kilotonnes(deviation, span),
+                notation="" if number is not None else ",".join(re.split(r"\s*,\s*", cells["value"])),
+                source=cells.get("source", ""),
+                vintage=cells.get("vintage", ""),
+                place=place,
+            )
+        )
+    return faults
+
+
+def _value(text: str) -> float | None:
+    """Return the number of a cell, None for a notation key."""
+    if _NOTATION.fullmatch(text):
+        return None
+    return _number(text, "value")
+
+
+def _number(text: str, what: str) -> float:
+    if not text:
+        raise ValueError(f"the {what} is empty: give a number or a notation key ({', '.join(NOTATION_KEYS)}).")
+    if not _NUMBER.fullmatch(text) or not math.isfinite(number := float(text)):
+        raise ValueError(f"the {what} {text!r} is no number: write it without separators or units, such as 1234.5.")
+    return number
+
+
+def _sigma(cells: dict[str, str], value: float | None) -> float | None:
+    """Return 1 σ in the unit of the value; None where the row states none."""
+    given = [name for name in _UNCERTAINTIES if cells.get(name)]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise ValueError(f"the uncertainty is given more than once ({', '.join(given)}): leave one.")
+    name = given[0]
+    number = _number(cells[name], name)
+    if number < 0:
+        raise ValueError(f"the {name} {number:g} is negative.")
+    if name == "sigma":
+        return number
+    if value is None:
+        return None
+    return abs(value) * number / 100.0 / (_HALF_95 if name == "uncertainty_percent_95" else 1.0)
+
+
+def _repeated(entries: list[Entry]) -> Iterator[str]:
+    first: dict[Any, Entry] = {}
+    for entry in entries:
+        before = first.setdefault(entry.key, entry)
+        if before is not entry:
+            yield (
+                f"{entry.place}: {entry.region} {entry.gas} {entry.category} {entry.period} is already there "
+                f"({before.place}): leave one, or tell them apart by their vintage."
+            )
+
+
+def write(inventory: Inventory, path: str | Path) -> Path:
+    """Write an inventory as plain CSV that `read` reads back to the same entries (but for their places).
+
+    Parameters
+    ----------
+    inventory : Inventory
+    path : path
+
+    Returns
+    -------
+    Path
+    """
+    names = ("region", "gas", "category", "period", "value", "unit", "sigma", "source", "vintage")
+    file = Path(path)
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(names)
+        for e in inventory.entries:
+            value = e.notation if e.value is None else repr(e.value)
+            sigma = "" if e.sigma is None else repr(e.sigma)
+            rows.writerow([e.region, e.gas, e.category, str(e.period), value, UNIT, sigma, e.source, e.vintage])
+    return file

@@ -1,0 +1,324 @@
+"""Entries of an inventory, their periods, and the table of one gas and period that is compared with the sky."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from inversion.errors import FaultsError, InversionError
+
+UNIT: Final = "kt"
+"""Unit in which values and σ are held: kilotonnes of the gas over the entry's period."""
+NOTATION_KEYS: Final = {
+    "NE": "not estimated",
+    "NO": "not occurring",
+    "IE": "included elsewhere",
+    "C": "confidential",
+    "NA": "not applicable",
+}
+"""Notation keys of the UNFCCC reporting guidelines."""
+TOTAL: Final = "0"
+"""Category of a total over all categories."""
+
+_DAYS_PER_YEAR: Final = 365.25
+_CATEGORY: Final = re.compile(r"[1-5](\.[A-Z](\.\d{1,2}(\.[a-z](\.[ivx]+)?)?)?)?")
+_JOINED: Final = re.compile(r"([1-5])([A-Z])?(\d{1,2})?([a-z])?([ivx]+)?")
+
+
+class InventoryError(FaultsError):
+    """An inventory that cannot be read, or that does not hold what is asked of it."""
+
+
+class PeriodError(InversionError):
+    """Text that is no period."""
+
+
+class CategoryError(InversionError):
+    """Text that is no IPCC 2006 category."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """A span of whole days, `end` not included, in the inventory's own calendar (Beijing time for China).
+
+    Attributes
+    ----------
+    start, end : datetime.date
+    """
+
+    start: dt.date
+    end: dt.date
+
+    @classmethod
+    def parse(cls, text: str) -> Period:
+        """Return the period that ``2019``, ``2019-03``, ``2019-03-05`` or ``2019-01/2019-02`` stands for.
+
+        Both ends of ``first/last`` are included: ``2019-01/2019-02`` ends with February.
+
+        Raises
+        ------
+        PeriodError
+
+        Examples
+        --------
+        >>> str(Period.parse("2019-01/2019-02")), Period.parse("2020").days
+        ('2019-01/2019-02', 366)
+        """
+        first, slash, last = text.strip().partition("/")
+        start, end = _span(first, text)
+        if slash:
+            end = _span(last, text)[1]
+        if end <= start:
+            raise PeriodError(f"The period {text!r} ends before it begins.")
+        return cls(start, end)
+
+    @property
+    def days(self) -> int:
+        """Length in days."""
+        return (self.end - self.start).days
+
+    @property
+    def years(self) -> float:
+        """Length in years; a calendar year is exactly 1, anything else is measured in years of 365.25 days."""
+        whole = self.end.year - self.start.year
+        if (self.start.month, self.start.day) == (1, 1) == (self.end.month, self.end.day):
+            return float(whole)
+        return self.days / _DAYS_PER_YEAR
+
+    def __str__(self) -> str:
+        first, last = _shortest(self.start, self.end)
+        return first if last is None else f"{first}/{last}"
+
+
+def _span(text: str, whole: str) -> tuple[dt.date, dt.date]:
+    part = text.strip()
+    try:
+        if re.fullmatch(r"\d{4}", part):
+            year = int(part)
+            return dt.date(year, 1, 1), dt.date(year + 1, 1, 1)
+        if re.fullmatch(r"\d{4}-\d{2}", part):
+            start = dt.date.fromisoformat(f"{part}-01")
+            return start, _next_month(start)
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", part):
+            start = dt.date.fromisoformat(part)
+            return start, start + dt.timedelta(days=1)
+    except (ValueError, OverflowError) as error:
+        raise PeriodError(f"The period {whole!r} holds no date of the calendar ({error}).") from error
+    raise PeriodError(f"The period {whole!r} is none: expected 2019, 2019-03, 2019-03-05 or 2019-01/2019-02.")
+
+
+def _next_month(day: dt.date) -> dt.date:
+    return dt.date(day.year + day.month // 12, day.month % 12 + 1, 1)
+
+
+def _shortest(start: dt.date, end: dt.date) -> tuple[str, str | None]:
+    """Write a span with years where it can, else with months, else with days."""
+    last = end - dt.timedelta(days=1)
+    if (start.month, start.day, end.month, end.day) == (1, 1, 1, 1):
+        first_text, last_text = f"{start.year:04d}", f"{last.year:04d}"
+    elif start.day == 1 == end.day:
+        first_text, last_text = start.isoformat()[:7], last.isoformat()[:7]
+    else:
+        first_text, last_text = start.isoformat(), last.isoformat()
+    return first_text, None if first_text == last_text else last_text
+
+
+def category(text: str) -> str:
+    """Return an IPCC 2006 category code with its dots; "0" is the total.
+
+    Raises
+    ------
+    CategoryError
+
+    Examples
+    --------
+    >>> category("1A1a"), category("1.A.1.a"), category("0")
+    ('1.A.1.a', '1.A.1.a', '0')
+    """
+    code = text.strip().rstrip(".")
+    if code == TOTAL or _CATEGORY.fullmatch(code):
+        return code
+    joined = _JOINED.fullmatch(code)
+    dotted = ".".join(part for part in joined.groups() if part) if joined else ""
+    if _CATEGORY.fullmatch(dotted):
+        return dotted
+    raise CategoryError(f"{text!r} is no IPCC 2006 category: expected a code such as 1.A.1.a, or 0 for the total.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What an inventory says about one region, category, gas and period.
+
+    Attributes
+    ----------
+    region : str
+        ISO 3166-2 code.
+    gas : str
+        ``co2``, ``ch4``, ...
+    period : Period
+    category : str
+        IPCC 2006 code, "0" for the total.
+    value : float or None
+        kt of the gas over the period; None where there is a notation key instead.
+    sigma : float or None
+        Standard uncertainty (1 σ), kt; None where the inventory states none.
+    notation : str
+        NE, NO, IE, C or NA, several joined by a comma; empty where there is a value.
+    source, vintage : str
+        Who published it, and which submission it is.
+    place : str
+        Where it was read: file and line.
+    """
+
+    region: str
+    gas: str
+    period: Period
+    category: str = TOTAL
+    value: float | None = None
+    sigma: float | None = None
+    notation: str = ""
+    source: str = ""
+    vintage: str = ""
+    place: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, Period, str]:
+        """What two entries must not share."""
+        return self.region, self.gas, self.category, self.period, self.vintage
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One gas, category and period of an inventory, region by region, as annual rates.
+
+    Attributes
+    ----------
+    codes : tuple of str (k)
+    rate, sigma : array (k,)
+        kt yr-1; NaN where the inventory has none.
+    notation : tuple of str (k)
+        Notation keys; "" where there is a value, or no entry at all.
+    gas, category, vintage, source : str
+    period : Period
+    """
+
+    codes: tuple[str, ...]
+    rate: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+    notation: tuple[str, ...]
+    gas: str
+    category: str
+    vintage: str
+    source: str
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Entries that were read together.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+    name : str
+        File or publication, for messages and provenance.
+    """
+
+    entries: tuple[Entry, ...]
+    name: str = "inventory"
+
+    def select(
+        self,
+        *,
+        gas: str | None = None,
+        category: str | None = None,
+        period: Period | str | None = None,
+        vintage: str | None = None,
+    ) -> Inventory:
+        """Return the entries that have all the given properties."""
+        span = Period.parse(period) if isinstance(period, str) else period
+        wanted = {"gas": gas, "category": category, "period": span, "vintage": vintage}
+        chosen = {name: value for name, value in wanted.items() if value is not None}
+        return Inventory(
+            tuple(e for e in self.entries if all(getattr(e, name) == value for name, value in chosen.items())),
+            self.name,
+        )
+
+    def ledger(
+        self,
+        codes: Sequence[str],
+        *,
+        gas: str | None = None,
+        category: str | None = None,
+        period: Period | str | None = None,
+        vintage: str | None = None,
+    ) -> Ledger:
+        """Return the annual rates of the regions `codes`, for one gas, category, period and vintage.
+
+        What is not given must be the same in all entries left: nothing is guessed, summed or averaged.
+
+        Raises
+        ------
+        InventoryError
+            When several (or no) gases, categories, periods or vintages are left.
+        """
+        chosen = self.select(gas=gas, category=category, period=period, vintage=vintage)
+        only = {what: chosen.only(what) for what in ("gas", "category", "period", "vintage")}
+        found = {entry.region: entry for entry in chosen.entries}
+        years = only["period"].years
+        return Ledger(
+            codes=tuple(codes),
+            rate=_rates([found[c].value if c in found else None for c in codes], years),
+            sigma=_rates([found[c].sigma if c in found else None for c in codes], years),
+            notation=tuple(found[c].notation if c in found else "" for c in codes),
+            source="; ".join(sorted({entry.source for entry in chosen.entries if entry.source})),
+            **only,
+        )
+
+    def only(self, what: str) -> str | Period:
+        """Return the one gas, category, period or vintage that all entries have.
+
+        Raises
+        ------
+        InventoryError
+            When there are several, or no entries.
+        """
+        values = sorted({getattr(entry, what) for entry in self.entries})
+        if len(values) == 1:
+            return values[0]
+        listed = ", ".join(str(value) or "(none)" for value in values[:8])
+        sentence = (
+            f"It holds {len(values)} {what} values ({listed}): choose one with {what}=."
+            if values
+            else "No entry is left after choosing gas, category, period and vintage: see what the file holds."
+        )
+        raise InventoryError(self.name, [sentence])
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return all entries on one dimension ``entry``, values in kt, periods as ISO dates."""
+        columns = {field.name: [getattr(e, field.name) for e in self.entries] for field in fields(Entry)}
+        periods = columns.pop("period")
+        for name in ("value", "sigma"):
+            columns[name] = _numbers(columns[name])
+        variables = {name: ("entry", values) for name, values in columns.items()}
+        bounds = [[np.datetime64(p.start, "ns"), np.datetime64(p.end, "ns")] for p in periods]
+        variables["period_bnds"] = (("entry", "nbnds"), np.array(bounds, "datetime64[ns]").reshape(-1, 2))
+        dataset = xr.Dataset(variables, attrs={"title": self.name})
+        for name in ("value", "sigma"):
+            dataset[name].attrs["units"] = UNIT
+        return dataset
+
+
+def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _rates(values: Iterable[float | None], years: float) -> NDArray[np.float64]:
+    return _numbers(values) / years

@@ -1,0 +1,69 @@
+"""What a form of the batch solution offers the posterior: everything through aggregates, nothing of size m x m.
+
+For z = [x; b], S = H B Hᵀ + R, K = B Hᵀ S⁻¹, A = K H, Ŝ = (I − A) B (Rodgers 2000, Eqs 4.37 and 2.30). Observations are
+whitened by the lower triangular factor L_R of R where it is said.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from inversion.covariance import Covariance
+from inversion.covariance.operator import Array
+from inversion.problem import Joint
+
+
+class Traces(NamedTuple):
+    """Degrees of freedom for signal, cut in different ways."""
+
+    influence: Array
+    """diag(L_R⁻¹ H K L_R) (n,): what each whitened observation adds; its sum is tr A."""
+    boundary: float
+    """tr of the boundary block of A."""
+    squared: float
+    """tr(A²)."""
+
+
+class Solution(ABC):
+    """Posterior of z.
+
+    Attributes
+    ----------
+    step : array (m + p,)
+        ẑ − z_a.
+    gradient : array (m + p,)
+        B⁻¹ (ẑ − z_a), found without a solve with B.
+    chi2 : float
+        dᵀ S⁻¹ d.
+    """
+
+    form: str
+    step: Array
+    gradient: Array
+    chi2: float
+
+    def __init__(self, joint: Joint, R: Covariance, n_state: int) -> None:
+        self.joint = joint
+        self.R = R
+        self.n_state = n_state
+
+    @abstractmethod
+    def covariance(self, Wt: Array) -> Array:
+        """Return W Ŝ Wᵀ (k, k) for Wᵀ (m + p, k)."""
+
+    @abstractmethod
+    def gain(self, Wt: Array) -> Array:
+        """Return (W K)ᵀ (n, k)."""
+
+    @abstractmethod
+    def variances(self) -> Array:
+        """Return diag Ŝ (m + p,)."""
+
+    @abstractmethod
+    def traces(self) -> Traces:
+        """Return the traces of A: as much work again as the solution itself, so only on request."""
+
+    def kernel(self, Wt: Array) -> Array:
+        """Return (W A)ᵀ (m + p, k)."""
+        return self.joint.H.rmatvec(self.gain(Wt))

@@ -1,0 +1,75 @@
+"""State-space form: one m x m factorisation, preconditioned by the factor of B so that no B⁻¹ appears."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+
+from inversion.covariance import Covariance
+from inversion.covariance.operator import Array
+from inversion.problem import Joint
+from inversion.solve.solution import Solution, Traces
+
+_ROWS = 8192
+"""Rows of H whitened at a time."""
+
+
+class StateSolution(Solution):
+    """M = I + Lᵀ Hᵀ R⁻¹ H L = C Cᵀ with B = L Lᵀ; ẑ − z_a = L M⁻¹ Lᵀ Hᵀ R⁻¹ d; Ŝ = L M⁻¹ Lᵀ."""
+
+    form = "state"
+
+    def __init__(self, joint: Joint, R: Covariance, n_state: int) -> None:
+        super().__init__(joint, R, n_state)
+        self._L = joint.B.sqrt()
+        information, weighted = self._information()
+        M = self._L.rmatvec(np.ascontiguousarray(self._L.rmatvec(information).T))
+        M[np.diag_indices_from(M)] += 1.0
+        self._lower = scipy.linalg.cholesky(M, lower=True, check_finite=False)
+        control = scipy.linalg.cho_solve((self._lower, True), self._L.rmatvec(weighted), check_finite=False)
+        self.step = self._L.matvec(control)
+        self.gradient = self._L.rsolve(control)
+        residual = R.sqrt().solve(joint.innovation - joint.H.matvec(self.step))
+        self.chi2 = float(residual @ residual + control @ control)
+
+    def covariance(self, Wt: Array) -> Array:
+        """Return (C⁻¹ Lᵀ Wᵀ)ᵀ (C⁻¹ Lᵀ Wᵀ)."""
+        U = self._reduced(Wt)
+        return U.T @ U
+
+    def gain(self, Wt: Array) -> Array:
+        """Return R⁻¹ H Ŝ Wᵀ."""
+        inner = scipy.linalg.cho_solve((self._lower, True), self._L.rmatvec(Wt), check_finite=False)
+        return self.R.solve(self.joint.H.matvec(self._L.matvec(inner)))
+
+    def variances(self) -> Array:
+        """Return the squared column norms of C⁻¹ Lᵀ."""
+        U = self._reduced(np.eye(self.joint.B.size))
+        return np.einsum("ij,ij->j", U, U)
+
+    def traces(self) -> Traces:
+        """Use tr A = m − tr M⁻¹ and L_R⁻¹ H Ŝ Hᵀ L_R⁻ᵀ = V Vᵀ with V = L_R⁻¹ H L C⁻ᵀ."""
+        size = self.joint.B.size
+        inverse = scipy.linalg.cho_solve((self._lower, True), np.eye(size), check_finite=False)
+        root = self._reduced(np.eye(size)).T
+        influence = np.empty(self.R.size)
+        for part, piece in self.R.pieces(_ROWS):
+            V = piece.sqrt().solve(self.joint.H.rows(part)) @ root
+            influence[part] = np.einsum("ij,ij->i", V, V)
+        seen = np.eye(size) - inverse
+        boundary = float(np.trace(seen[self.n_state :, self.n_state :]))
+        return Traces(influence, boundary, float(np.vdot(seen, seen)))
+
+    def _information(self) -> tuple[Array, Array]:
+        """Return Hᵀ R⁻¹ H and Hᵀ R⁻¹ d, by pieces of R that know nothing of each other."""
+        size = self.joint.B.size
+        information, weighted = np.zeros((size, size)), np.zeros(size)
+        for part, piece in self.R.pieces(_ROWS):
+            factor = piece.sqrt()
+            G = factor.solve(self.joint.H.rows(part))
+            information += G.T @ G
+            weighted += G.T @ factor.solve(self.joint.innovation[part])
+        return information, weighted
+
+    def _reduced(self, Wt: Array) -> Array:
+        return scipy.linalg.solve_triangular(self._lower, self._L.rmatvec(Wt), lower=True, check_finite=False)

@@ -1,0 +1,272 @@
+"""The configuration of one series: its station, inlet, instrument, gases, and what is tested how.
+
+As TOML::
+
+    station = "lin-an"
+    inlet = "50m"
+    inlet_height = 50.0            # m above ground
+    latitude = 30.3
+    longitude = 119.7
+    altitude = 139.0               # m above sea level
+    instrument = "g2301"
+    model = "Picarro G2301"        # rules can be per model
+    ports = ["1", "10"]            # left out: an instrument without a valve
+    flush_seconds = 120            # after the valve reached a port
+    min_minutes = 5                # of a good hour
+
+    [species.co2]
+    scale = "WMO CO2 X2019"        # never guessed
+    water = {model = "picarro_g2301"}
+    range = {bad = [300, 1000], suspect = [380, 700]}
+    min_values = 1                 # of a good minute
+    u_cmr = 0.03                   # random error of a minute, umol mol-1
+    u_shared = {ltr = 0.02, scale = 0.02}
+
+    [[rule]]
+    model = "Picarro*"
+    quantity = "cavity_pressure_torr"
+    min = 139.6
+    max = 140.4
+
+    [attributes]                   # taken over into every product
+    institution = "..."
+
+``water`` is ``{model = ...}``, ``{a = ..., b = ..., humidity = "h2o"}``, ``{method = "instrument"}`` (the
+instrument's own dry value) or ``{method = "none"}`` (the air was dried).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qc.document import Table, load
+from qc.errors import ConfigError
+from qc.ranges import Range
+from qc.state import Basis, Rule, from_tables
+from qc.units import QUANTITIES, SPECIES
+from qc.water import COEFFICIENTS
+
+
+class Method(StrEnum):
+    """Where the dry-air mole fraction comes from."""
+
+    FORMULA = "formula"
+    INSTRUMENT = "instrument"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Water:
+    """How a gas is corrected for water vapour; see `qc.water`.
+
+    Parameters
+    ----------
+    method
+        Formula, the instrument's own dry value, or none (dried air).
+    a, b
+        Coefficients of the formula.
+    humidity
+        The quantity the formula wants.
+    max_gap_seconds
+        How far from a gas's own row a water value may be [s].
+    """
+
+    method: Method
+    a: float = 0.0
+    b: float = 0.0
+    humidity: str = ""
+    max_gap_seconds: float = 30.0
+
+    def __str__(self) -> str:
+        if self.method is Method.FORMULA:
+            return f"wet / (1 {self.a:+g} h {self.b:+g} h^2), h = {self.humidity}"
+        return "the instrument's own dry value" if self.method is Method.INSTRUMENT else "none, the air was dried"
+
+
+@dataclass(frozen=True, slots=True)
+class Gas:
+    """What is done with one gas.
+
+    Parameters
+    ----------
+    name
+        As in `qc.units.SPECIES`.
+    scale
+        Calibration scale of its values.
+    water
+        Water correction.
+    range
+        Limits of the range test.
+    min_values
+        Fewest values of a good minute.
+    u_cmr
+        Random error of a one-minute mean [unit of the gas]; NaN: not known.
+    shared
+        (name, standard uncertainty) of the errors all values share [unit of the gas].
+    """
+
+    name: str
+    scale: str
+    water: Water
+    range: Range = field(default_factory=Range)
+    min_values: int = 1
+    u_cmr: float = float("nan")
+    shared: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def u_shared(self) -> float:
+        """Root of the sum of squares of the shared parts; NaN where none is known."""
+        return float(np.sqrt(sum(u**2 for _, u in self.shared))) if self.shared else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration of one series (station, inlet); see the head of `qc.configuration`.
+
+    Parameters
+    ----------
+    station, inlet, instrument, model
+        Names.
+    inlet_height, latitude, longitude, altitude
+        m above ground, degrees north and east, m above sea level.
+    gases
+        The gases and what is done with each.
+    ports
+        The inlet's ports; empty for an instrument without a valve.
+    flush_seconds
+        Flushing time after the valve reached a port [s].
+    min_minutes
+        Fewest good minutes of a good hour.
+    rules
+        Instrument-state rules in order.
+    attributes
+        (name, text) taken over into every product.
+    """
+
+    station: str
+    inlet: str
+    instrument: str
+    inlet_height: float
+    latitude: float
+    longitude: float
+    altitude: float
+    gases: tuple[Gas, ...]
+    model: str = ""
+    ports: tuple[str, ...] = ()
+    flush_seconds: float = 0.0
+    min_minutes: int = 5
+    rules: tuple[Rule, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Config:
+        """Return the configuration in a TOML file.
+
+        Raises
+        ------
+        ConfigError
+            With all faults at once.
+        """
+        return cls.from_dict(load(path), where=str(path))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], *, where: str = "configuration") -> Config:
+        """Return the configuration in a document.
+
+        Raises
+        ------
+        ConfigError
+            With all faults at once, each with its key path and, where a key is not known, the nearest one.
+        """
+        faults: list[str] = []
+        config = _config(Table(document, where, faults))
+        if faults:
+            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            raise ConfigError(f"{where} has {count}:\n" + "\n".join(f"- {fault}" for fault in faults))
+        return config
+
+    @property
+    def digest(self) -> str:
+        """blake2b of the configuration's content, 32 hex digits; the same for the same content."""
+        content = json.dumps(asdict(self), sort_keys=True, default=str, separators=(",", ":"))
+        return blake2b(content.encode(), digest_size=16).hexdigest()
+
+    @property
+    def margin_seconds(self) -> float:
+        """How much more of the readings, before and after, a piece of them needs to give what the whole gives [s]."""
+        windows = [rule.window_seconds for rule in self.rules if rule.basis is Basis.VARIABILITY]
+        gaps = [gas.water.max_gap_seconds for gas in self.gases]
+        return 60.0 + max([self.flush_seconds, *windows, *gaps], default=0.0)
+
+
+def _config(table: Table) -> Config:
+    species = table.table("species")
+    config = Config(
+        station=table.text("station"),
+        inlet=table.text("inlet"),
+        instrument=table.text("instrument"),
+        inlet_height=table.number("inlet_height", low=0.0),
+        latitude=table.number("latitude", low=-90.0, high=90.0),
+        longitude=table.number("longitude", low=-180.0, high=360.0),
+        altitude=table.number("altitude"),
+        gases=tuple(_gas(species, name) for name in SPECIES if name in species),
+        model=table.text("model", ""),
+        ports=table.texts("ports"),
+        flush_seconds=table.number("flush_seconds", 0.0, low=0.0),
+        min_minutes=table.count("min_minutes", 5),
+        rules=from_tables(table.tables("rule")),
+        attributes=_attributes(table.table("attributes", {})),
+    )
+    if "species" in table and not species.keys():
+        table.fault("species", f"is empty, expected at least one of {', '.join(SPECIES)}")
+    species.close(SPECIES)
+    table.close()
+    return config
+
+
+def _gas(species: Table, name: str) -> Gas:
+    table = species.table(name)
+    limits = table.table("range", {})
+    gas = Gas(
+        name=name,
+        scale=table.text("scale"),
+        water=_water(table.table("water"), name),
+        range=Range(bad=limits.pair("bad"), suspect=limits.pair("suspect")),
+        min_values=table.count("min_values", 1),
+        u_cmr=table.number("u_cmr", float("nan"), low=0.0),
+        shared=table.numbers("u_shared", low=0.0),
+    )
+    limits.close()
+    table.close()
+    return gas
+
+
+def _water(table: Table, gas: str) -> Water:
+    gap = table.number("max_gap_seconds", 30.0, low=0.0)
+    method = Method(table.text("method", "formula", among=list(Method)))
+    if method is not Method.FORMULA:
+        table.close()
+        return Water(method, max_gap_seconds=gap)
+    models = sorted(model for model, known in COEFFICIENTS if known == gas)
+    if "model" in table:
+        found = COEFFICIENTS.get((table.text("model", "", among=models), gas))
+        a, b, humidity = (found.a, found.b, found.humidity) if found else (0.0, 0.0, "")
+    else:
+        if "a" not in table:
+            table.fault("model", f"is missing: name one of {', '.join(models) or 'none'}, or give a, b, humidity")
+        a, b = table.number("a", 0.0), table.number("b", 0.0)
+        humidity = table.text("humidity", "h2o", among=[q for q in QUANTITIES if q.startswith("h2o")])
+    table.close()
+    return Water(method, a, b, humidity, gap)
+
+
+def _attributes(table: Table) -> tuple[tuple[str, str], ...]:
+    return tuple((name, table.text(name, "")) for name in sorted(table.keys()))
