@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ingest.level import Connection
 from psycopg import sql
+
+from ingest.database import Connection
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"

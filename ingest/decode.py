@@ -322,7 +322,7 @@ def contents(message: Message, *, now_ms: int, mends: Sequence[Mend] = ()) -> Co
     else:
         return said.aside(f"spool id {found.spool[:80]!r} has over {MAX_TEXT} characters or some that cannot be kept")
     span = _span(found.body)
-    if EARLIEST <= span[0] and span[1] <= now_ms + LATEST_AHEAD:
+    if span[0] >= EARLIEST and span[1] <= now_ms + LATEST_AHEAD:
         said = replace(said, t_from=span[0], t_to=span[1])
     fault = _fault(said, mended=mending.changes_payload(mends), span=span, now_ms=now_ms)
     return said if fault is None else said.aside(fault)
@@ -379,7 +379,9 @@ def _time_fault(span: tuple[int, int], now_ms: int) -> str | None:
     if first < EARLIEST:
         return f"time {_date(first)} is before 2000-01-01: was the clock set?"
     if last > now_ms + LATEST_AHEAD:
-        return f"time {_date(last)} is more than a day ahead of the server's clock ({_date(now_ms)}): was the clock set?"
+        return (
+            f"time {_date(last)} is more than a day ahead of the server's clock ({_date(now_ms)}): was the clock set?"
+        )
     return None
 
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from ingest.database import Connection
 from ingest.decode import Columns, Contents, State
-from ingest.level import Connection
 from qc.units import QUANTITIES
 
 _MOST: Final = 200_000
@@ -42,14 +42,20 @@ class Directory:
                 known.clear()
         storable = [c for c in said if c.reason is None]
         stations = self._learn_instruments(conn, {(c.station, c.instrument) for c in storable})
-        columns = [
-            (self.instruments[key], c.columns)
-            for c in storable
-            if c.columns is not None and (key := (c.station, c.instrument)) in self.instruments
-        ]
+        self.learn_columns(
+            conn,
+            [
+                (self.instruments[key], c.columns)
+                for c in storable
+                if c.columns is not None and (key := (c.station, c.instrument)) in self.instruments
+            ],
+        )
+        return stations
+
+    def learn_columns(self, conn: Connection, columns: Collection[tuple[int, Columns]]) -> None:
+        """Look up, or make, the channels and states of columns, each given with its instrument's number."""
         self._learn_channels(conn, columns)
         self._learn_states(conn, (state for _, c in columns for state in c.states))
-        return stations
 
     def _learn_instruments(self, conn: Connection, keys: set[tuple[str, str]]) -> set[str]:
         stations = {station for station, _ in keys}
@@ -70,7 +76,8 @@ class Directory:
         if not new:
             return
         rows = conn.execute(
-            "INSERT INTO channel (instrument_id, quantity, unit) SELECT * FROM unnest(%s::int[], %s::text[], %s::text[])"
+            "INSERT INTO channel (instrument_id, quantity, unit)"
+            " SELECT * FROM unnest(%s::int[], %s::text[], %s::text[])"
             " ON CONFLICT (instrument_id, quantity) DO UPDATE SET quantity = excluded.quantity"
             " RETURNING instrument_id, quantity, id",
             [[i for i, _ in new], [q for _, q in new], [QUANTITIES[q].unit for _, q in new]],

@@ -92,5 +92,3 @@ def _rename(raw: bytes, names: Mapping[str, str]) -> bytes:
         renamed[new] = values
     text = json.dumps({**document, "q": renamed}, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return zlib.compress(text) if len(text) > wire.COMPRESS_ABOVE else text
-
-

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import psycopg
 
+from ingest.database import Connection, connect, extend, level
 from ingest.errors import MigrationError
-from ingest.level import Connection, extend, level
 
 _FILE: Final = re.compile(r"(\d{4})_([a-z_]+)(?:\.(plain|timescale))?\.sql")
 _LOCK: Final = 0x736B796C6564676D
@@ -139,9 +139,8 @@ def migrate(dsn: str, *, steps: Sequence[Migration] | None = None) -> list[str]:
     MigrationError
         The database and this version do not fit together, or a step fails.
     """
-    with psycopg.connect(dsn, autocommit=True) as conn:
+    with connect(dsn) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # until this session ends
-        conn.execute("SET client_min_messages = warning")
         extend(dsn)
         names = []
         conn.execute(_LEDGER)

@@ -12,12 +12,12 @@ from typing import Final
 
 from psycopg import sql
 
-from ingest.level import Connection
+from ingest.database import Connection
 
 DAYS_AHEAD: Final = 3
 _LOCK: Final = 0x736B796C65646770
 """Key of the advisory lock under which days are made, so that two workers do not make the same one."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def existing(conn: Connection) -> set[int]:
@@ -26,7 +26,7 @@ def existing(conn: Connection) -> set[int]:
         "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'reading'::regclass"
     )
     stamps = (datetime.strptime(name.removeprefix("reading_"), "%Y%m%d").replace(tzinfo=UTC) for (name,) in rows)
-    return {(stamp - _EPOCH).days for stamp in stamps}
+    return {(stamp - EPOCH).days for stamp in stamps}
 
 
 def create(conn: Connection, days: Iterable[int]) -> set[int]:
@@ -43,7 +43,7 @@ def create(conn: Connection, days: Iterable[int]) -> set[int]:
         conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         there = existing(conn)
         for day in sorted(set(days) - there):
-            _create(conn, _EPOCH + timedelta(days=day))
+            _create(conn, EPOCH + timedelta(days=day))
             there.add(day)
     return there
 
@@ -60,5 +60,5 @@ def _create(conn: Connection, start: datetime) -> None:
 
 def ahead(now: datetime) -> range:
     """Return the days to have ready at a time: today and the next `DAYS_AHEAD`."""
-    today = (now - _EPOCH).days
+    today = (now - EPOCH).days
     return range(today, today + DAYS_AHEAD + 1)

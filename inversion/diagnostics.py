@@ -22,7 +22,7 @@ _UNSEEN = 0.1
 """Share of the prior variance that must be taken away before a region counts as seen at all."""
 _PAIRS = 30
 """Fewest pairs a correlation is judged on."""
-_NEIGHBOURS = 1.5
+_NEIGHBOURS = 3.0
 """Observations further apart than this many median steps do not follow one another."""
 _OUTLIER = 5.0
 """Residual in standard deviations that is named."""
@@ -119,7 +119,7 @@ def diagnose(posterior: Posterior) -> Diagnostics:
     problem, solution = posterior.problem, posterior.solution
     traces = solution.traces()
     parts = solution.step * solution.gradient
-    J_a, dofs = float(parts.sum()), float(traces.influence.sum())
+    J_a, dofs = float(parts.sum()), traces.total
     residual = posterior.residual.values
     whitened = problem.R.sqrt().solve(residual)
     scale = max(traces.squared / dofs, np.finfo(float).tiny) if dofs > 0 else 1.0
@@ -137,7 +137,7 @@ def diagnose(posterior: Posterior) -> Diagnostics:
         dofs_state=dofs - traces.boundary,
         dofs_boundary=traces.boundary,
         trace_squared=traces.squared,
-        sites=tuple(_sites(problem.y, residual, whitened, traces.influence)),
+        sites=tuple(_sites(posterior, residual, whitened, dofs)),
         outliers=int((np.abs(residual) > _OUTLIER * np.sqrt(problem.R.diagonal())).sum()),
     )
 
@@ -146,16 +146,25 @@ def _two_sided(value: float, dof: float) -> float:
     return float(2.0 * min(scipy.stats.chi2.cdf(value, dof), scipy.stats.chi2.sf(value, dof)))
 
 
-def _sites(y: xr.DataArray, residual: Array, whitened: Array, influence: Array) -> Iterator[SiteDiagnostics]:
+def _sites(posterior: Posterior, residual: Array, whitened: Array, dofs: float) -> Iterator[SiteDiagnostics]:
+    y = posterior.problem.y
     names = y["site"].values.astype(str) if "site" in y.coords else np.full(y.size, "all")
-    for site in dict.fromkeys(names.tolist()):
+    sites = list(dict.fromkeys(names.tolist()))
+    influence = posterior.solution.influence() if len(sites) > 1 else np.full(y.size, dofs / y.size)
+    for site in sites:
         chosen = np.flatnonzero(names == site)
         if "time" in y.coords:
             chosen = chosen[np.argsort(y["time"].values[chosen], kind="stable")]
         lag1, pairs = _lag1(whitened[chosen], y["time"].values[chosen] if "time" in y.coords else None)
         own = residual[chosen]
         yield SiteDiagnostics(
-            site, chosen.size, float(influence[chosen].sum()), float(own.mean()), float(np.sqrt((own**2).mean())), lag1, pairs
+            site,
+            chosen.size,
+            float(influence[chosen].sum()),
+            float(own.mean()),
+            float(np.sqrt((own**2).mean())),
+            lag1,
+            pairs,
         )
 
 
@@ -166,7 +175,9 @@ def _lag1(values: Array, time: np.ndarray | None) -> tuple[float, int]:
         step = np.diff(time)
         forward = step[step > np.zeros(1, step.dtype)[0]]
         # Samples of one time (several inlets) are no pair in time.
-        close = (step > np.zeros(1, step.dtype)[0]) & (step <= _NEIGHBOURS * np.median(forward)) if forward.size else ~close
+        close = (
+            (step > np.zeros(1, step.dtype)[0]) & (step <= _NEIGHBOURS * np.median(forward)) if forward.size else ~close
+        )
     pairs = int(close.sum())
     first, second = values[:-1][close], values[1:][close]
     if pairs < _PAIRS or first.std() == 0 or second.std() == 0:
@@ -236,8 +247,8 @@ def _correlation(d: Diagnostics) -> Iterator[Finding]:
                 Grade.WARN,
                 "residual_correlation",
                 f"Residuals at {site.site} follow one another: their lag-1 correlation is {site.lag1:.2f} over "
-                f"{site.pairs} pairs, expected 0 ± {noise:.2f}: R takes them for independent and the uncertainties come "
-                f"out too small; give R a correlation in time.",
+                f"{site.pairs} pairs, expected 0 ± {noise:.2f}: R takes them for independent, so the uncertainties "
+                f"come out too small; give R a correlation in time.",
             )
 
 
@@ -252,7 +263,7 @@ def _outliers(d: Diagnostics) -> Iterator[Finding]:
 
 
 def _baseline(posterior: Posterior) -> Iterator[Finding]:
-    """A baseline belongs near the lower end of what was observed; offsets (b_a = 0) are no baseline."""
+    """Ask for a baseline near the lower end of what was observed; offsets (b_a = 0) are no baseline."""
     problem = posterior.problem
     if problem.b_a is None or not problem.b_a.values.any() or (problem.y.values <= 0).any():
         return
@@ -263,9 +274,9 @@ def _baseline(posterior: Posterior) -> Iterator[Finding]:
             yield Finding(
                 Grade.REFUSE,
                 "baseline",
-                f"The {word} baseline cannot be: it runs from {values.min():.4g} to {values.max():.4g} {problem.y_units} "
-                f"(median {middle:.4g}) while a tenth of the observations lies below {low:.4g}; look at the units and at "
-                f"the prior of the boundary terms.",
+                f"The {word} baseline cannot be: it runs from {values.min():.4g} to {values.max():.4g} "
+                f"{problem.y_units} (median {middle:.4g}) while a tenth of the observations lies below {low:.4g}; look "
+                f"at the units and at the prior of the boundary terms.",
             )
 
 

@@ -71,7 +71,7 @@ class Posterior:
 
     @functools.cached_property
     def residual(self) -> xr.DataArray:
-        """y − H x̂ − H_b b̂ (obs), in the units of y."""
+        """Residual y − H x̂ − H_b b̂ (obs), in the units of y."""
         return self.problem.y.copy(data=self.problem.y.values - self.fitted.values)
 
     @functools.cached_property
@@ -119,7 +119,9 @@ class Posterior:
             Where the whole is asked for and m is above 5000, or `aggregate` does not fit.
         """
         W = self._read(aggregate)
-        return self._labelled(self.solution.covariance(W.columns), W, W)
+        m = self.problem.n_state
+        values = self.solution.whole()[:m, :m] if aggregate is None else self.solution.covariance(W.columns)
+        return self._labelled(values, W, W)
 
     def prior_covariance(self, aggregate: Any = None) -> xr.DataArray:
         """Return W B Wᵀ (k, k); arguments as `covariance`."""

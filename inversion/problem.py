@@ -1,8 +1,8 @@
 """The linear inverse problem y = H x + H_b b + ε, labelled, with its units, checked once.
 
 Symbols (Rodgers 2000; Enting 2002): `y` observations (n), `x` state (m), `H` sensitivities n x m, `x_a`, `B` prior mean
-and covariance of x, `R` covariance of ε; `b`, `H_b`, `b_a`, `B_b` the same for the boundary (background) terms, which are
-always solved for together with x.
+and covariance of x, `R` covariance of ε; `b`, `H_b`, `b_a`, `B_b` the same for the boundary (background) terms, which
+are always solved for together with x.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Problem:
     R, B, B_b : inversion.covariance.Covariance
         (n, n) in `y_units` squared; (m, m) in `x_units` squared; (p, p) in `b_units` squared.
     x_a : array (m,)
-        Prior state; a `DataArray` with the one dimension ``state`` brings its coordinates (``region``, ``sector``, ...).
+        Prior state; a `DataArray` with the one dimension ``state`` brings its coordinates (``region``, ``sector``).
     H_b : as H (n, p), optional
         Sensitivities to the boundary terms; given together with `b_a` (p,) (dimension ``boundary``) and `B_b`.
     y_units, x_units, b_units : str, optional
@@ -130,17 +130,17 @@ class Problem:
 
     @property
     def n_obs(self) -> int:
-        """n."""
+        """Number of observations n."""
         return self.y.size
 
     @property
     def n_state(self) -> int:
-        """m."""
+        """Number of states m."""
         return self.x_a.size
 
     @property
     def n_boundary(self) -> int:
-        """p, 0 without boundary terms."""
+        """Number of boundary terms p."""
         return 0 if self.b_a is None else self.b_a.size
 
     def simulate(self, x: Any, b: Any = None) -> xr.DataArray:
@@ -217,9 +217,7 @@ def _units(array: xr.DataArray, label: str, stated: str | None, faults: list[str
     return str(units)
 
 
-def _jacobian(
-    H: Any, label: str, sides: tuple[xr.DataArray, xr.DataArray], faults: list[str]
-) -> Jacobian | None:
+def _jacobian(H: Any, label: str, sides: tuple[xr.DataArray, xr.DataArray], faults: list[str]) -> Jacobian | None:
     try:
         jacobian = as_jacobian(H)
     except TypeError as error:
@@ -272,7 +270,8 @@ def _covariance_faults(pieces: tuple[tuple[str, Any, xr.DataArray | None], ...])
         if vector is None or (covariance is None and label == "B_b"):
             continue
         if not isinstance(covariance, Covariance):
-            yield f"{label} is a {type(covariance).__name__}, expected one of inversion.covariance, as Diagonal(variances)."
+            kind = type(covariance).__name__
+            yield f"{label} is a {kind}, expected one of inversion.covariance, as Diagonal(variances)."
         elif covariance.size != vector.size:
             yield f"{label} has size {covariance.size}, expected {vector.size} ({vector.dims[0]})."
 

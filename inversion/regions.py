@@ -317,7 +317,8 @@ def aggregation(
     Returns
     -------
     xr.DataArray (region, state)
-        `unit` per (mol m-2 s-1), or per unit of the state; states in the order sector, period, latitude, longitude.
+        `unit` per (mol m-2 s-1), or per unit of the state; states in the order sector, period, latitude, longitude. An
+        attribute ``window`` (ISO ``first/last``), if set on it, is carried to the comparison and its report.
 
     Raises
     ------

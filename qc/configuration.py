@@ -12,6 +12,7 @@ As TOML::
     model = "Picarro G2301"        # rules can be per model
     ports = ["1", "10"]            # left out: an instrument without a valve
     flush_seconds = 120            # after the valve reached a port
+    outage_seconds = 900           # a longer gap is an outage: flushed again after it
     min_minutes = 5                # of a good hour
 
     [species.co2]
@@ -143,6 +144,8 @@ class Config:
         The inlet's ports; empty for an instrument without a valve.
     flush_seconds
         Flushing time after the valve reached a port [s].
+    outage_seconds
+        A longer gap between two rows is an outage; after it the inlet is flushed again [s].
     min_minutes
         Fewest good minutes of a good hour.
     rules
@@ -162,6 +165,7 @@ class Config:
     model: str = ""
     ports: tuple[str, ...] = ()
     flush_seconds: float = 0.0
+    outage_seconds: float = 900.0
     min_minutes: int = 5
     rules: tuple[Rule, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
@@ -204,7 +208,7 @@ class Config:
         """How much more of the readings, before and after, a piece of them needs to give what the whole gives [s]."""
         windows = [rule.window_seconds for rule in self.rules if rule.basis is Basis.VARIABILITY]
         gaps = [gas.water.max_gap_seconds for gas in self.gases]
-        return 60.0 + max([self.flush_seconds, *windows, *gaps], default=0.0)
+        return self.outage_seconds + max([self.flush_seconds, *windows, *gaps], default=0.0)
 
 
 def _config(table: Table) -> Config:
@@ -221,6 +225,7 @@ def _config(table: Table) -> Config:
         model=table.text("model", ""),
         ports=table.texts("ports"),
         flush_seconds=table.number("flush_seconds", 0.0, low=0.0),
+        outage_seconds=table.number("outage_seconds", 900.0, low=0.0),
         min_minutes=table.count("min_minutes", 5),
         rules=from_tables(table.tables("rule")),
         attributes=_attributes(table.table("attributes", {})),
@@ -256,8 +261,9 @@ def _water(table: Table, gas: str) -> Water:
         table.close()
         return Water(method, max_gap_seconds=gap)
     models = sorted(model for model, known in COEFFICIENTS if known == gas)
+    model = table.text("model", None, among=models)
     if "model" in table:
-        found = COEFFICIENTS.get((table.text("model", "", among=models), gas))
+        found = COEFFICIENTS.get((model, gas))
         a, b, humidity = (found.a, found.b, found.humidity) if found else (0.0, 0.0, "")
     else:
         if "a" not in table:

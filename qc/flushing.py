@@ -16,7 +16,6 @@ from qc.schema import nanoseconds
 MOVING: Final = "moving"
 """Port of a row on which the valve stood between two positions."""
 _ABSENT: Final = -2  # a code no row has: -1 is pandas' for a missing port
-_LONG_AGO: Final = np.iinfo(np.int64).max
 
 
 class Ports(NamedTuple):
@@ -25,8 +24,8 @@ class Ports(NamedTuple):
     Attributes
     ----------
     rows : intp (row of the inlet)
-        Their indices in the readings. A row on which the valve moved belongs to the port it moved to,
-        at the end of the readings to the one it came from.
+        Their indices in the readings. A row on which the valve moved belongs to the port it moved to;
+        where no such row follows before an outage, to the one it came from.
     flushing : bool (row of the inlet)
         Whether the valve was moving or had reached the port less than the flushing time before.
     """
@@ -35,11 +34,11 @@ class Ports(NamedTuple):
     flushing: NDArray[np.bool_]
 
 
-def split(readings: xr.Dataset, ports: Sequence[str], *, seconds: float = 0.0) -> Ports:
+def split(readings: xr.Dataset, ports: Sequence[str], *, seconds: float = 0.0, outage_seconds: float = 900.0) -> Ports:
     """Return the rows of the inlet that has these ports, and whether they are being flushed.
 
-    Where the readings begin, how long the valve has stood there is not known; those rows count as
-    flushed. Whoever cuts readings into pieces gives each piece the flushing time before it as well.
+    Where the readings begin, and after an outage, it is not known how long the valve has stood there:
+    it counts as having just reached its port.
 
     Parameters
     ----------
@@ -49,6 +48,8 @@ def split(readings: xr.Dataset, ports: Sequence[str], *, seconds: float = 0.0) -
         The inlet's ports. Empty: an instrument without a valve, all rows are the inlet's.
     seconds : float
         Flushing time after the valve reached a port [s].
+    outage_seconds : float
+        A longer gap between two rows is an outage [s].
 
     Returns
     -------
@@ -64,10 +65,10 @@ def split(readings: xr.Dataset, ports: Sequence[str], *, seconds: float = 0.0) -
     if not ports:
         _one_port(readings, names)
         return Ports(np.arange(codes.size), moving)
+    time, outage = nanoseconds(readings["time"]), int(outage_seconds * 1e9)
     ours = np.isin(codes, [_code(names, port) for port in ports])
-    rows = np.flatnonzero(ours[_settled(moving)]) if codes.size else np.arange(0)
-    flushing = moving | (_since_change(nanoseconds(readings["time"]), codes) < int(seconds * 1e9))
-    return Ports(rows, flushing[rows])
+    rows = np.flatnonzero(ours[_settled(time, moving, outage)])
+    return Ports(rows, (moving | (_since_change(time, codes, outage) < int(seconds * 1e9)))[rows])
 
 
 def _code(names: NDArray[np.object_], name: str) -> int:
@@ -86,22 +87,26 @@ def _one_port(readings: xr.Dataset, names: NDArray[np.object_]) -> None:
         raise QcError(msg)
 
 
-def _settled(moving: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return for each row the next on which the valve stood still, the last such one after all of them."""
-    index = np.where(moving, moving.size, np.arange(moving.size))
-    following = np.minimum.accumulate(index[::-1])[::-1]
+def _settled(time: NDArray[np.int64], moving: NDArray[np.bool_], outage: int) -> NDArray[np.intp]:
+    """Return for each row the one whose port it belongs to: itself, or the next or last with a still valve."""
+    index = np.arange(moving.size)
     still = np.flatnonzero(~moving)
-    last = still[-1] if still.size else 0
-    return np.where(following < moving.size, following, last)
+    if not still.size:
+        return index
+    moved = np.flatnonzero(moving)
+    after = np.searchsorted(still, moved)
+    following, before = still[np.minimum(after, still.size - 1)], still[np.maximum(after - 1, 0)]
+    soon = (after < still.size) & (time[following] - time[moved] <= outage)
+    recent = (after > 0) & (time[moved] - time[before] <= outage)
+    index[moved] = np.where(soon, following, np.where(recent, before, moved))
+    return index
 
 
-def _since_change(time: NDArray[np.int64], codes: NDArray[np.intp]) -> NDArray[np.int64]:
-    """Return the ns since the valve reached each row's port, very many before its first change."""
-    changed = np.flatnonzero(np.diff(codes)) + 1
+def _since_change(time: NDArray[np.int64], codes: NDArray[np.intp], outage: int) -> NDArray[np.int64]:
+    """Return the ns since the valve reached each row's port."""
+    begins = (np.diff(codes) != 0) | (np.diff(time) > outage)
+    changed = np.flatnonzero(begins) + 1
     episode = np.zeros(codes.size, dtype=np.intp)
     episode[changed] = 1
     np.cumsum(episode, out=episode)
-    begun = np.concatenate((time[:1], time[changed]))
-    since = time - begun[episode]
-    since[episode == 0] = _LONG_AGO
-    return since
+    return time - np.concatenate((time[:1], time[changed]))[episode]

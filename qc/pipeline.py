@@ -116,7 +116,7 @@ def rows(ds: xr.Dataset, config: Config) -> xr.Dataset:
         if ds.attrs[name] != expected:
             msg = f"readings are of {name} {ds.attrs[name]!r}, the configuration is for {expected!r}"
             raise QcError(msg)
-    inlet = flushing.split(ds, config.ports, seconds=config.flush_seconds)
+    inlet = flushing.split(ds, config.ports, seconds=config.flush_seconds, outage_seconds=config.outage_seconds)
     variables: dict[str, Any] = {"port": ("time", ds["port"].values[inlet.rows])}
     unheard: list[str] = []
     for gas in config.gases:

@@ -65,7 +65,7 @@ def dry_mole_fraction(wet: Any, h: Any, *, a: float, b: float) -> Any:
     Examples
     --------
     >>> float(round(dry_mole_fraction(400.0, 2.0, a=-0.012, b=-2.674e-4), 3))
-    410.287
+    410.286
     """
     return wet / (1.0 + a * h + b * h * h)
 

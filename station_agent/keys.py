@@ -10,8 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-NAMES: Final = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-NAMES_OF_CONTAINERS: Final = {list: "a list", dict: "a table"}
+NAMES: Final[Mapping[type, str]] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +97,26 @@ def nearest(name: str, known: Mapping[str, object]) -> str | None:
 
 
 def _nearest(name: str, keys: Mapping[str, Key]) -> str:
+    if not keys:
+        return "there is nothing to set"
     close = nearest(name, keys)
     return f"did you mean {close!r}?" if close else f"known are {', '.join(keys)}"
+
+
+def _size(value: Any) -> float:
+    return len(value) if isinstance(value, (str, list)) else float(value)
 
 
 def _fault(value: Any, key: Key) -> str | None:
     """Say what was expected instead of `value`, or None where it is right."""
     kinds = (int, float) if key.kind is float else (key.kind,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and key.kind is not bool):
-        return {**NAMES, **NAMES_OF_CONTAINERS}[key.kind]
+        return NAMES[key.kind]
     if key.choices and value not in key.choices:
         return "one of " + ", ".join(map(repr, key.choices))
     if key.kind in (bool, dict):
         return None
-    size = len(value) if key.kind in (str, list) else value
+    size = _size(value)
     low, high = key.least, key.most
     if (low is None or size >= low) and (high is None or size <= high):
         return None

@@ -191,13 +191,14 @@ def encode_batch(samples: Sequence[Sample], *, spool: str, seq: int) -> bytes:
     if not 0 < len(samples) <= MAX_SAMPLES:
         msg = f"a batch holds 1 to {MAX_SAMPLES} samples, got {len(samples)}"
         raise WireError(msg)
-    names = dict.fromkeys(name for s in samples for name in s.values)
+    rows = [s.values for s in samples]
+    names = dict.fromkeys(name for row in rows for name in row)
     document: dict[str, Any] = {
         "v": VERSION,
         "spool": spool,
         "seq": seq,
         "t": [round_ms(s.time_ns) for s in samples],
-        "q": {name: [_number(s.values.get(name)) for s in samples] for name in names},
+        "q": {name: [row.get(name) for row in rows] for name in names},
     }
     if any(s.port is not None for s in samples):
         document["port"] = [s.port for s in samples]
@@ -205,7 +206,11 @@ def encode_batch(samples: Sequence[Sample], *, spool: str, seq: int) -> bytes:
         document["status"] = [s.status for s in samples]
     if any(s.mark for s in samples):
         document["mark"] = [s.mark for s in samples]
-    return _pack(document)
+    try:
+        return _pack(document)
+    except ValueError:  # a NaN or infinity among them
+        document["q"] = {name: [_number(value) for value in column] for name, column in document["q"].items()}
+        return _pack(document)
 
 
 def encode_event(event: str, *, spool: str, seq: int, time_ns: int, detail: Mapping[str, Any]) -> bytes:
@@ -213,6 +218,18 @@ def encode_event(event: str, *, spool: str, seq: int, time_ns: int, detail: Mapp
     return _pack(
         {"v": VERSION, "spool": spool, "seq": seq, "t": round_ms(time_ns), "event": event, "detail": dict(detail)}
     )
+
+
+def reencode(payload: bytes, *, spool: str, seq: int) -> bytes:
+    """Return the same samples or event under another spool id and number: other bytes, another digest.
+
+    Raises
+    ------
+    WireError
+        The payload cannot be read.
+    """
+    decode(payload)
+    return _pack({**json.loads(inflate(payload)), "spool": spool, "seq": seq})
 
 
 def round_ms(time_ns: int) -> int:
@@ -368,6 +385,6 @@ def decode_acknowledgements(payload: bytes) -> list[Acknowledgement]:
     try:
         rows = json.loads(payload)
         return [Acknowledgement(seq, key, Outcome(outcome)) for seq, key, outcome in rows]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         msg = f"acknowledgement is not [[seq, digest, outcome], ...]: {error}"
         raise WireError(msg) from None

@@ -40,7 +40,7 @@ def dsn(request):
 
 @pytest.fixture
 def broker():
-    """Running broker: Mosquitto where installed, else iotcore; `.host .port .stop() .kill() .start() .lose_sessions()`."""
+    """Running broker (`deploy.local.broker.Broker`): Mosquitto where installed, else iotcore."""
     with servers.throwaway_broker() as server:
         yield server
 

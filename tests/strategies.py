@@ -27,7 +27,7 @@ def dataset(time_ms, quantities, *, port=None, status=None, mark=None, station="
 
 
 @st.composite
-def times_ms(draw, *, max_rows=120, max_step_ms=200_000):
+def times_ms(draw, *, max_rows=80, max_step_ms=200_000):
     """Return increasing times, some rows a second apart, some after long gaps."""
     size = draw(st.integers(0, max_rows))
     step = st.one_of(st.integers(1, 5_000), st.integers(1, max_step_ms))
@@ -53,7 +53,7 @@ def ports_of(draw, size):
 
 
 @st.composite
-def readings(draw, *, valve=True, cyclic=None, co2=(350.0, 480.0), max_rows=120):
+def readings(draw, *, valve=True, cyclic=None, co2=(350.0, 480.0), max_rows=80):
     """Return READINGS with co2, h2o_reported and cavity_pressure.
 
     Parameters

@@ -6,9 +6,10 @@ CH4 where it is 2, water and the dry values where it is 3. Files rotate every ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +64,7 @@ class Instrument:
     noise_co2: float = 0.03
     noise_ch4: float = 0.3
 
-    def write(self, air: Air, directory: Path, rng: np.random.Generator, *, on_file: Callable[[], None]) -> int:
+    def write(self, air: Air, directory: Path, rng: np.random.Generator) -> int:
         """Write the hourly log files of a record; returns the number of rows.
 
         Parameters
@@ -74,15 +75,13 @@ class Instrument:
             Where the files go; made if absent.
         rng
             Noise, spikes and the broken line.
-        on_file
-            Called after each file.
         """
         directory.mkdir(parents=True, exist_ok=True)
         rows = self._measure(air, rng)
         hour = ((rows["epoch"] - air.start) // 3600).astype(int)
         edges = np.searchsorted(hour, np.arange(air.ch4.shape[0] + 1))
         cut_short = int(rng.integers(len(edges) - 1)) if self.trouble is Trouble.BAD_LINK else -1
-        for number, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for number, (first, last) in enumerate(pairwise(edges)):
             name = datetime.fromtimestamp(air.start + 3600 * number, UTC).strftime("%Y%m%d-%H%M%S")
             lines = list(_lines(rows[first:last]))
             if number == cut_short:
@@ -90,7 +89,6 @@ class Instrument:
                 lines[len(lines) // 2] = lines[len(lines) // 2][: WIDTH * 9].rstrip()
             text = "\r\n".join(["".join(f"{c:<{WIDTH}}" for c in COLUMNS), *lines, ""])
             (directory / f"DataLog_User_{self.serial}-{name}Z.dat").write_text(text, encoding="ascii", newline="")
-            on_file()
         return len(rows)
 
     def _measure(self, air: Air, rng: np.random.Generator) -> np.ndarray:
@@ -122,7 +120,9 @@ class Instrument:
         elif self.trouble is Trouble.SPIKES:
             days = (rows["epoch"][-1] - rows["epoch"][0]) / 86400
             at = rng.integers(0, len(rows) - 9, int(SPIKES_PER_DAY * days))
-            for first, length, height in zip(at, rng.integers(3, 9, len(at)), rng.uniform(20, 80, len(at)), strict=True):
+            for first, length, height in zip(
+                at, rng.integers(3, 9, len(at)), rng.uniform(20, 80, len(at)), strict=True
+            ):
                 rows["ch4_true"][first : first + length] += height
                 rows["co2_true"][first : first + length] += 100 * height
 

@@ -51,7 +51,9 @@ class BadLink:
         self._start(self._accept)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._closing.set()
         for thread in list(self._threads):
             thread.join()

@@ -25,6 +25,8 @@ from qc import pipeline
 CONSUMER: Final = "qc"
 """The job's name in the change feed."""
 _HOUR: Final = np.timedelta64(3600 * 10**9, "ns")
+Span = tuple[np.datetime64, np.datetime64]
+"""Whole hours: start, end."""
 _PATTERNS: Final = ("station", "instrument", "model")
 
 
@@ -37,6 +39,16 @@ class SeriesResult:
     minutes: int
     hours: xr.Dataset | None
     problem: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.station}/{self.inlet}"
+        if self.hours is None:
+            return f"{where}: not evaluated: {self.problem}"
+        counts = ", ".join(
+            f"{gas} " + " ".join(f"{number} {flag}" for flag, number in said["flags"].items() if number)
+            for gas, said in pipeline.summary(self.hours).items()
+        )
+        return f"{where}: {self.minutes} minutes, {self.hours.sizes['time']} hours: {counts or 'no value'}"
 
 
 def network_configuration(path: Path | None = None) -> list[dict[str, Any]]:
@@ -61,7 +73,12 @@ def network_configuration(path: Path | None = None) -> list[dict[str, Any]]:
 
 
 def configuration_for(
-    station: read.Station, instrument: read.Instrument, inlet: read.Inlet, series: Sequence[Mapping[str, Any]]
+    station: read.Station,
+    instrument: read.Instrument,
+    inlet: read.Inlet,
+    *,
+    span: Span,
+    series: Sequence[Mapping[str, Any]],
 ) -> pipeline.Config | None:
     """Return the configuration of one series: the first ``[[series]]`` that fits, with the catalogue's place and ports.
 
@@ -78,10 +95,20 @@ def configuration_for(
                 "latitude": station.latitude,
                 "longitude": station.longitude,
                 "altitude": station.altitude,
-                "ports": [p.port for p in instrument.ports if p.inlet == inlet.name and p.port is not None],
+                "ports": [p.port for p in _ports(instrument, span) if p.inlet == inlet.name and p.port is not None],
             }
             return pipeline.Config.from_dict(settings | place, where=f"QC configuration, series {number}")
     return None
+
+
+def _ports(instrument: read.Instrument, span: Span) -> list[read.Port]:
+    """Return the ports that were connected during (part of) a span."""
+    start, end = (read.instant(moment) for moment in span)
+    return [
+        port
+        for port in instrument.ports
+        if (port.start is None or port.start < end) and (port.end is None or port.end > start)
+    ]
 
 
 def run_once(
@@ -112,27 +139,26 @@ def run_once(
         stations = {station.name: station for station in read.stations(dsn)} if windows else {}
         for (station, instrument), spans in windows.items():
             on_instrument(station, instrument)
-            if station in stations:
-                for start, end in spans:
-                    results += _evaluate(connection, dsn, stations[station], instrument, (start, end), series)
+            for span in spans:
+                results += _evaluate(connection, dsn, stations[station], instrument, span=span, series=series)
     return results
 
 
-def watch(dsn: str, series: Sequence[Mapping[str, Any]], *, every: float, stop: threading.Event) -> Iterator[list[SeriesResult]]:
+def watch(
+    dsn: str, series: Sequence[Mapping[str, Any]], *, every: float, stop: threading.Event
+) -> Iterator[list[SeriesResult]]:
     """Run the job every `every` seconds until `stop` is set; yields what each round did."""
     while not stop.is_set():
         yield run_once(dsn, series)
         stop.wait(every)
 
 
-def _windows(
-    changes: Sequence[feed.Change],
-) -> dict[tuple[str, str], list[tuple[np.datetime64, np.datetime64]]]:
+def _windows(changes: Sequence[feed.Change]) -> dict[tuple[str, str], list[Span]]:
     """Return whole hours touched, by instrument, those that meet joined."""
-    by_instrument: dict[tuple[str, str], list[tuple[np.datetime64, np.datetime64]]] = {}
+    by_instrument: dict[tuple[str, str], list[Span]] = {}
     for change in sorted(changes, key=lambda c: (c.station, c.instrument, c.start)):
-        start = np.datetime64(change.start, "h").astype("datetime64[ns]")
-        end = np.datetime64(change.end, "h").astype("datetime64[ns]") + _HOUR
+        start = change.start.astype("datetime64[h]").astype("datetime64[ns]")
+        end = (change.end - np.timedelta64(1, "ns")).astype("datetime64[h]").astype("datetime64[ns]") + _HOUR
         spans = by_instrument.setdefault((change.station, change.instrument), [])
         if spans and start <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(spans[-1][1], end))
@@ -146,33 +172,30 @@ def _evaluate(
     dsn: str,
     station: read.Station,
     instrument_name: str,
-    span: tuple[np.datetime64, np.datetime64],
+    *,
+    span: Span,
     series: Sequence[Mapping[str, Any]],
 ) -> list[SeriesResult]:
-    instrument = next((i for i in station.instruments if i.name == instrument_name), None)
-    if instrument is None:
-        return []
-    results = []
-    fed = {port.inlet for port in instrument.ports}
-    readings: xr.Dataset | None = None
-    for inlet in (i for i in station.inlets if i.name in fed):
-        config = configuration_for(station, instrument, inlet, series)
-        if config is None:
-            reason = f"no [[series]] of the QC configuration fits {instrument.name} ({instrument.model})"
-            results.append(SeriesResult(station.name, inlet.name, 0, None, reason))
-            continue
-        if readings is None:
-            margin = np.timedelta64(int(config.margin_seconds * 1e9), "ns")
-            readings = read.readings(
-                dsn, station=station.name, instrument=instrument.name, start=span[0] - margin, end=span[1] + margin
-            )
-        results.append(_write(connection, readings, config, span))
+    instrument = next(i for i in station.instruments if i.name == instrument_name)
+    fed = {port.inlet for port in _ports(instrument, span)}
+    inlets = [inlet for inlet in station.inlets if inlet.name in fed]
+    configs = [configuration_for(station, instrument, inlet, span=span, series=series) for inlet in inlets]
+    results = [
+        SeriesResult(station.name, inlet.name, 0, None, f"no [[series]] fits {instrument.name} ({instrument.model})")
+        for inlet, config in zip(inlets, configs, strict=True)
+        if config is None
+    ]
+    known = [config for config in configs if config is not None]
+    if known:
+        margin = np.timedelta64(int(max(config.margin_seconds for config in known) * 1e9), "ns")
+        readings = read.readings(
+            dsn, station=station.name, instrument=instrument.name, start=span[0] - margin, end=span[1] + margin
+        )
+        results += [_write(connection, readings, config, span) for config in known]
     return results
 
 
-def _write(
-    connection: store.Connection, readings: xr.Dataset, config: pipeline.Config, span: tuple[np.datetime64, np.datetime64]
-) -> SeriesResult:
+def _write(connection: store.Connection, readings: xr.Dataset, config: pipeline.Config, span: Span) -> SeriesResult:
     minutes, hours = (
         pipeline.run(
             readings, config, interval=interval, start=span[0], end=span[1], code_version=station_agent.__version__
@@ -182,7 +205,9 @@ def _write(
     run = products.QcRun(
         code_version=station_agent.__version__,
         configuration_digest=config.digest,
-        inputs={"instrument": config.instrument, "start": str(span[0]), "end": str(span[1])},
+        inputs={"instrument": config.instrument},
+        start=span[0],
+        end=span[1],
     )
     products.write(connection, run, minutes, hours)
     return SeriesResult(config.station, config.inlet, minutes.sizes["time"], hours)

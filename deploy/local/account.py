@@ -52,7 +52,7 @@ class Account:
         if not self.ours:
             options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         try:
-            return subprocess.run(command, **options)  # type: ignore[call-overload, no-any-return]  # noqa: PLW1510, S603
+            return subprocess.run(command, **options)  # type: ignore[call-overload]  # noqa: PLW1510, S603  `check` is in options; our own commands
         except PermissionError as error:
             raise ServerError(
                 f"cannot run {command[0]} as {self.name} (uid {self.uid}): {error.strerror}; "
@@ -114,6 +114,19 @@ def server_account(folder: Path) -> Account:
     raise ServerError("servers do not run as root, and neither user skyledger nor user nobody exists: add one")
 
 
+def ensure_folder(data_dir: Path) -> None:
+    """Make the folder of a stack if it is absent.
+
+    One that root makes lets others pass through it to the private folders of the servers, but not look into it.
+    """
+    try:
+        data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ServerError(f"{data_dir} is not a folder: choose another --data-dir") from None
+    except OSError as error:
+        raise ServerError(f"cannot make the folder {data_dir}: {error.strerror}; choose another --data-dir") from error
+
+
 def quarters(data_dir: Path, name: str, *, say: Say = silent) -> tuple[Path, Account]:
     """Private folder of one server, and the account that owns it.
 
@@ -142,6 +155,7 @@ def quarters(data_dir: Path, name: str, *, say: Say = silent) -> tuple[Path, Acc
         If an existing folder belongs to someone else or is out of reach.
     """
     entry = data_dir.absolute() / name
+    ensure_folder(entry.parent)
     account = server_account(entry)
     if not entry.exists():
         _make(entry, account, say=say)
@@ -159,8 +173,6 @@ def quarters(data_dir: Path, name: str, *, say: Say = silent) -> tuple[Path, Acc
 
 def _make(entry: Path, account: Account, *, say: Say) -> None:
     try:
-        # Others may pass through a new folder of root's, which holds the private ones; nobody else needs to.
-        entry.parent.mkdir(mode=0o700 if account.ours else 0o711, parents=True, exist_ok=True)
         if entry.is_symlink():
             lost = entry.readlink()
             raise ServerError(f"{entry} leads to {lost}, which is gone: bring it back, or remove {entry} to start anew")
@@ -181,7 +193,7 @@ def _shelter(entry: Path, account: Account, *, say: Say) -> Path:
     SHELTERS.mkdir(mode=0o755, parents=True, exist_ok=True)
     earlier = sorted(SHELTERS.glob(f"{digest}-{entry.name}-*"))
     folder = Path(mkdtemp(prefix=f"{digest}-{entry.name}-", dir=SHELTERS))
-    say(f"{account.name} cannot reach {entry.parent}, so the data of {entry.name} lie in {folder} ({entry} leads there).")
+    say(f"{account.name} cannot reach {entry.parent}: the data of {entry.name} lie in {folder}, {entry} leads there.")
     for old in earlier:
         say(f"{old} is left from an earlier {entry} that was removed: delete it if you do not need it.")
     return folder

@@ -156,13 +156,13 @@ class Broker:
     def _start_iotcore(self, port: int, account: Account) -> subprocess.Popen[bytes]:
         if importlib.util.find_spec("iotcore") is None:
             raise ServerError(
-                "no MQTT broker is installed: install your system's package mosquitto, or pip install 'skyledger[local]'"
+                "no MQTT broker is installed: install the system's package mosquitto, or pip install 'skyledger[local]'"
             )
-        script = Path(__file__).with_name("rumqttd.py")
         numbers = [port, MAX_PAYLOAD, MAX_INFLIGHT, int(signal.SIGTERM), os.getpid(), account.uid, account.gid]
         with process.open_log(self.log) as output:
-            return subprocess.Popen(  # not by the leash: the account may not be able to read our Python
-                [sys.executable, str(script), *map(str, numbers)],
+            # Not by the leash: the account may not be able to read our Python.
+            return subprocess.Popen(  # noqa: S603  our own program and numbers
+                [sys.executable, "-P", "-m", "deploy.local.rumqttd", *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -188,7 +188,9 @@ class Broker:
     def lose_sessions(self) -> None:
         """Forget all sessions, queued and retained messages, as a broker without its disk does; it must not run."""
         if self.pid is not None:
-            raise ServerError(f"{self.kind} still runs on {self.address}: stop or kill it before its sessions can be lost")
+            raise ServerError(
+                f"{self.kind} still runs on {self.address}: stop or kill it before its sessions can be lost"
+            )
         folder, _ = quarters(self.data_dir, "broker", say=self._say)
         for file in folder.glob("mosquitto.db*"):
             file.unlink()
@@ -250,5 +252,6 @@ def owns_listener(pid: int, port: int) -> bool:
     except FileNotFoundError:
         return False
     except PermissionError:
-        time.sleep(0.2)  # we may not look: if it lost the race it is about to end
-        return True
+        # We may not look, as at a process that has just ended; one that lost the race is about to.
+        time.sleep(0.2)
+        return not process.ended(pid)

@@ -35,7 +35,6 @@ def main() -> None:
     """Drop, leash, exec."""
     signal_number, parent, uid, gid = (int(word) for word in sys.argv[1:5])
     command = sys.argv[5:]
-    os.umask(0o077)
     drop(uid, gid)
     die_with_parent(signal_number, parent)
     os.execv(command[0], command)  # noqa: S606  the very purpose: replace this process by the server

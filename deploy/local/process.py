@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +21,13 @@ POLL_SECONDS = 0.01
 
 
 def spawn(
-    command: Sequence[str], *, account: Account, log: Path, on_owner_death: signal.Signals, stdin: int | None = None
+    command: Sequence[str],
+    *,
+    account: Account,
+    log: Path,
+    on_owner_death: signal.Signals,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] = "/",
 ) -> subprocess.Popen[bytes]:
     """Start a server that receives `on_owner_death` when we die.
 
@@ -35,8 +41,10 @@ def spawn(
         Receives its output; opened by us, so it may lie where the account cannot reach.
     on_owner_death : signal.Signals
         Sent by the kernel when the *thread* that called this ends, so call it from one that lives on.
-    stdin : int, optional
-        As in `subprocess.Popen`; closed by default.
+    env : mapping of str to str, optional
+        Default: `environment`.
+    cwd : path-like
+        Where it starts.
 
     Returns
     -------
@@ -46,19 +54,19 @@ def spawn(
     uid, gid = (UNCHANGED, UNCHANGED) if account.ours else (account.uid, account.gid)
     prefix = [sys.executable, "-I", "-S", str(LEASH), str(int(on_owner_death)), str(os.getpid()), str(uid), str(gid)]
     with open_log(log) as output:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603  the callers' own programs
             [*prefix, *command],
-            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd="/",
-            env=environment(),
+            cwd=cwd,
+            env=environment() if env is None else env,
             start_new_session=True,
         )
 
 
 def environment() -> dict[str, str]:
-    """What a server needs to see of ours: messages in English, times in UTC."""
+    """Return what a server needs to see of our environment: messages in English, times in UTC."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -89,6 +97,15 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], *, s
             return False
         time.sleep(POLL_SECONDS)
     return False
+
+
+def ended(pid: int) -> bool:
+    """Whether a process, not necessarily ours, has ended (it may still wait for its parent to collect it)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in {"Z", "X"}
 
 
 def stop(process: subprocess.Popen[bytes], signals: Sequence[tuple[signal.Signals, float]], *, name: str) -> None:

@@ -1,7 +1,7 @@
 """Run rumqttd of the iotcore wheel in this process, which then belongs to it.
 
-A script of its own (`python rumqttd.py PORT PAYLOAD INFLIGHT SIGNAL PARENT UID GID`): the library is loaded
-before the account changes, because that account may not be able to read it.
+A process of its own (`python -m deploy.local.rumqttd PORT PAYLOAD INFLIGHT SIGNAL PARENT UID GID`): the library
+is loaded before the account changes, because that account may not be able to read it.
 """
 
 import logging
@@ -9,7 +9,8 @@ import os
 import sys
 
 from iotcore.iotcore import IotCoreBroker
-from leash import UNCHANGED, die_with_parent, drop
+
+from deploy.local.leash import UNCHANGED, die_with_parent, drop
 
 
 def main() -> None:

@@ -4,11 +4,11 @@ CREATE TABLE qc_run (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     made          timestamptz NOT NULL DEFAULT now(),
     inlet_id      integer NOT NULL REFERENCES inlet,
-    covers        tstzrange NOT NULL CHECK (NOT isempty(covers)),  -- speaks for all of this time, also where it has no row
+    covers        tstzrange CHECK (NOT isempty(covers)),  -- the run speaks for all of it, also where it has no row
     code_version  text NOT NULL,
-    configuration text NOT NULL,                                   -- digest
+    configuration text NOT NULL,                          -- digest
     inputs        jsonb NOT NULL,
-    attributes    jsonb NOT NULL                                   -- {"co2": {"units", "scale"}, ...}
+    gases         jsonb NOT NULL                          -- {"co2": {"units": ..., "scale": ...}, ...}
 );
 CREATE INDEX qc_run_covers ON qc_run USING gist (covers);
 
@@ -80,19 +80,24 @@ CREATE TABLE posterior_region (
     UNIQUE (run_id, region, sector)
 );
 
+-- What a statistical inventory says: region (ISO 3166-2), category (IPCC 2006 code, '0' the total), a period of whole
+-- days. Where there is no value there is a notation key (NE, NO, IE, C ...), never a zero.
 CREATE TABLE inventory_entry (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source      text NOT NULL CHECK (source <> ''),
-    version     text NOT NULL DEFAULT '',
+    vintage     text NOT NULL DEFAULT '',
     region      text NOT NULL,
-    sector      text NOT NULL DEFAULT 'total',
+    category    text NOT NULL DEFAULT '0',
     species     text NOT NULL,
-    year        integer NOT NULL,
-    value       double precision NOT NULL,
-    uncertainty double precision CHECK (uncertainty >= 0),
+    first_day   date NOT NULL,
+    last_day    date NOT NULL CHECK (last_day >= first_day),
+    value       double precision,
+    sigma       double precision CHECK (sigma >= 0),
     unit        text NOT NULL,
+    notation    text NOT NULL DEFAULT '',
     made        timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (source, version, region, sector, species, year)
+    CHECK (value IS NOT NULL OR notation <> ''),
+    UNIQUE (source, vintage, region, category, species, first_day, last_day)
 );
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -97,6 +97,9 @@ class _BlockFactor(Factor):
     def rsolve(self, V: Array) -> Array:
         return _concatenated([factor.rsolve for factor in self._factors], self._slices, V)
 
+    def to_dense(self) -> Array:
+        return scipy.linalg.block_diag(*(factor.to_dense() for factor in self._factors))
+
 
 def _concatenated(products: list[Callable[[Array], Array]], slices: list[slice], V: Array) -> Array:
     if len(products) == 1:

@@ -56,10 +56,11 @@ class Dense(Covariance):
             )
             raise CovarianceError(msg)
         if nugget:
-            self.notes = (
+            note = (
                 f"{name} was regularised: {nugget:g} of the mean variance was added to every variance; its condition "
-                f"number is now about {self.condition:.0e}.",
+                f"number is now about {self.condition:.0e}."
             )
+            self.notes = (note,)
 
     def matvec(self, V: Array) -> Array:
         """Return C V."""
@@ -116,6 +117,10 @@ class TriangularFactor(Factor):
     def rsolve(self, V: Array) -> Array:
         """Return L⁻ᵀ V."""
         return scipy.linalg.solve_triangular(self._lower, V, lower=True, trans="T", check_finite=False)
+
+    def to_dense(self) -> Array:
+        """Return L."""
+        return self._lower
 
     def _product(self, V: Array, transposed: int) -> Array:
         if V.ndim == 1:

@@ -94,6 +94,9 @@ class _DiagonalFactor(Factor):
     def rsolve(self, V: Array) -> Array:
         return scaled(1.0 / self._sigma, V)
 
+    def to_dense(self) -> Array:
+        return np.diag(self._sigma)
+
 
 def scaled(weight: Array, V: Array) -> Array:
     """Return diag(weight) V for V (m,) or (m, k)."""

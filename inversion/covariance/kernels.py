@@ -35,7 +35,9 @@ def great_circle(longitude: npt.ArrayLike, latitude: npt.ArrayLike) -> Array:
     lat = np.radians(np.asarray(latitude, dtype=np.float64))
     half_lat = np.sin(0.5 * (lat[:, None] - lat)) ** 2
     half_lon = np.sin(0.5 * (lon[:, None] - lon)) ** 2
-    return 2.0 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(half_lat + np.cos(lat[:, None]) * np.cos(lat) * half_lon, 0, 1)))
+    return (
+        2.0 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(half_lat + np.cos(lat[:, None]) * np.cos(lat) * half_lon, 0, 1)))
+    )
 
 
 def exponential(distance: npt.ArrayLike, length: float) -> Array:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -59,11 +58,11 @@ class Kronecker(Covariance):
 
     def diagonal(self) -> Array:
         """Return the variances."""
-        return functools.reduce(np.kron, (factor.diagonal() for factor in self.factors))
+        return _product(factor.diagonal() for factor in self.factors)
 
     def to_dense(self) -> Array:
         """Return the product as an array (m, m): for tests and small cases."""
-        return functools.reduce(np.kron, (factor.to_dense() for factor in self.factors))
+        return _product(factor.to_dense() for factor in self.factors)
 
     def add_to(self, matrix: Array) -> None:
         """Add the product to `matrix`."""
@@ -91,6 +90,16 @@ class _KroneckerFactor(Factor):
 
     def rsolve(self, V: Array) -> Array:
         return _along_axes([factor.rsolve for factor in self._factors], self._sizes, V)
+
+    def to_dense(self) -> Array:
+        return _product(factor.to_dense() for factor in self._factors)
+
+
+def _product(arrays: Iterable[Array]) -> Array:
+    product: Array = np.ones(1)
+    for array in arrays:
+        product = np.asarray(np.kron(product, array), dtype=np.float64)
+    return product
 
 
 def _along_axes(products: list[Callable[[Array], Array]], sizes: tuple[int, ...], V: Array) -> Array:

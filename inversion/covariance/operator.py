@@ -1,4 +1,4 @@
-"""What every covariance offers: products, solves, a factor, a determinant, aggregates. No inverse is formed anywhere."""
+"""What every covariance offers: products, solves, a factor, a determinant, aggregates; never an inverse."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ class Factor(ABC):
     @abstractmethod
     def rsolve(self, V: Array) -> Array:
         """Return L⁻ᵀ V."""
+
+    @abstractmethod
+    def to_dense(self) -> Array:
+        """Return L as an array (m, m)."""
 
 
 class Covariance(ABC):

@@ -141,7 +141,9 @@ def read(
     try:
         text = file.read_text(encoding=encoding)
     except UnicodeDecodeError as error:
-        sentence = f"It is not {encoding} (byte {error.start}): give encoding='gb18030' if a Chinese spreadsheet wrote it."
+        sentence = (
+            f"It is not {encoding} (byte {error.start}): give encoding='gb18030' if a Chinese spreadsheet wrote it."
+        )
         raise InventoryError(file.name, [sentence]) from error
     return parse(text, name=file.name, mapping=mapping)
 

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -270,19 +270,21 @@ class Inventory:
             When several (or no) gases, categories, periods or vintages are left.
         """
         chosen = self.select(gas=gas, category=category, period=period, vintage=vintage)
-        only = {what: chosen.only(what) for what in ("gas", "category", "period", "vintage")}
+        span: Period = chosen.only("period")
         found = {entry.region: entry for entry in chosen.entries}
-        years = only["period"].years
         return Ledger(
             codes=tuple(codes),
-            rate=_rates([found[c].value if c in found else None for c in codes], years),
-            sigma=_rates([found[c].sigma if c in found else None for c in codes], years),
+            rate=_numbers(found[c].value if c in found else None for c in codes) / span.years,
+            sigma=_numbers(found[c].sigma if c in found else None for c in codes) / span.years,
             notation=tuple(found[c].notation if c in found else "" for c in codes),
+            gas=chosen.only("gas"),
+            category=chosen.only("category"),
+            vintage=chosen.only("vintage"),
             source="; ".join(sorted({entry.source for entry in chosen.entries if entry.source})),
-            **only,
+            period=span,
         )
 
-    def only(self, what: str) -> str | Period:
+    def only(self, what: str) -> Any:
         """Return the one gas, category, period or vintage that all entries have.
 
         Raises
@@ -303,22 +305,17 @@ class Inventory:
 
     def to_dataset(self) -> xr.Dataset:
         """Return all entries on one dimension ``entry``, values in kt, periods as ISO dates."""
-        columns = {field.name: [getattr(e, field.name) for e in self.entries] for field in fields(Entry)}
-        periods = columns.pop("period")
-        for name in ("value", "sigma"):
-            columns[name] = _numbers(columns[name])
-        variables = {name: ("entry", values) for name, values in columns.items()}
-        bounds = [[np.datetime64(p.start, "ns"), np.datetime64(p.end, "ns")] for p in periods]
-        variables["period_bnds"] = (("entry", "nbnds"), np.array(bounds, "datetime64[ns]").reshape(-1, 2))
-        dataset = xr.Dataset(variables, attrs={"title": self.name})
-        for name in ("value", "sigma"):
-            dataset[name].attrs["units"] = UNIT
-        return dataset
+        columns: dict[str, Any] = {f.name: [getattr(e, f.name) for e in self.entries] for f in fields(Entry)}
+        spans = [[p.start, p.end] for p in columns.pop("period")]
+        bounds = np.array(spans, "datetime64[D]").astype("datetime64[ns]").reshape(-1, 2)
+        numbers = {name: _numbers(columns.pop(name)) for name in ("value", "sigma")}
+        return xr.Dataset(
+            {name: ("entry", values) for name, values in columns.items()}
+            | {name: ("entry", values, {"units": UNIT}) for name, values in numbers.items()}
+            | {"period_bnds": (("entry", "nbnds"), bounds)},
+            attrs={"title": self.name},
+        )
 
 
 def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def _rates(values: Iterable[float | None], years: float) -> NDArray[np.float64]:
-    return _numbers(values) / years

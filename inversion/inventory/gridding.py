@@ -29,7 +29,8 @@ def allocate(
 ) -> xr.Dataset:
     """Lay totals over the grid in proportion to a proxy, mass conserved.
 
-    flux[r, c] = T_r covered_r p_rc / (area_c M year),  p_rc = fraction_rc area_c proxy_c / Σ_c fraction_rc area_c proxy_c
+    flux[r, c] = T_r covered_r p_rc / (area_c M year)
+    p_rc = fraction_rc area_c proxy_c / Σ_c fraction_rc area_c proxy_c
 
     Parameters
     ----------
@@ -76,6 +77,7 @@ def allocate(
         {
             "flux": (grid, cells, {"units": "mol m-2 s-1", "long_name": f"prior {gas} flux gridded from totals"}),
             "flux_of_region": (("country", *grid), flux, {"units": "mol m-2 s-1"}),
+            "cell_area": regions["cell_area"],
             "share": (("country", *grid), share, {"units": "1", "long_name": "part of the cell's flux in the region"}),
         },
         coords=regions.coords,
@@ -90,6 +92,8 @@ def _check(total: Floats, fraction: Floats, density: Floats, regions: xr.Dataset
         )
     if not np.all(np.isfinite(density)) or np.any(density < 0):
         raise RegionError("The proxy has cells that are negative or not finite: set them to 0 where nothing emits.")
+    if np.any(total < 0) and np.any(total > 0):
+        raise RegionError("Totals of both signs would cancel in shared cells: lay sinks and sources out apart.")
     inside = fraction.sum(axis=(1, 2)) > 0
     empty = inside & ((fraction * density).sum(axis=(1, 2)) == 0) & np.isfinite(total) & (total != 0)
     if empty.any():
@@ -114,7 +118,7 @@ def prior_covariance(
     Parameters
     ----------
     gridded : xr.Dataset
-        From `allocate`, with ``cell_area``.
+        From `allocate`.
     sigma : array (k,)
         Relative σ of each region's total, "1"; NaN counts as 0 (no flux there either).
     length_km : float [km]

@@ -24,8 +24,8 @@ def batch(problem: Problem, *, form: str = "auto") -> Posterior:
     """Return the Gaussian posterior of a linear problem, exactly.
 
     x̂ = x_a + K (y − H x_a), K = B Hᵀ (H B Hᵀ + R)⁻¹, Ŝ = B − K H B (Rodgers 2000, Eqs 4.37 and 2.30), for x and the
-    boundary terms together. B is only multiplied in observation space, and never formed where it is Kronecker; no inverse
-    is formed. Covariances of aggregates are exact.
+    boundary terms together. B is only multiplied in observation space, and never formed where it is Kronecker; no
+    inverse is formed. Covariances of aggregates are exact.
 
     Parameters
     ----------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import scipy.linalg
 
@@ -36,8 +38,8 @@ class ObservationSolution(Solution):
         """Return W B Wᵀ − (L⁻¹ H B Wᵀ)ᵀ (L⁻¹ H B Wᵀ)."""
         BWt = self.joint.B.matvec(Wt)
         U = self._whiten(self.joint.H.matvec(BWt))
-        prior = self.joint.B.aggregate(Wt.T)
-        return prior - U.T @ U
+        prior = Wt.T @ BWt
+        return 0.5 * (prior + prior.T) - U.T @ U
 
     def gain(self, Wt: Array) -> Array:
         """Return S⁻¹ H B Wᵀ."""
@@ -56,8 +58,28 @@ class ObservationSolution(Solution):
             reduction[part] = np.einsum("ij,ij->j", U, U)
         return self.joint.B.diagonal() - reduction
 
+    def whole(self) -> Array:
+        """Return B − (L⁻¹ H B)ᵀ (L⁻¹ H B)."""
+        return self.covariance(np.eye(self.joint.B.size))
+
     def traces(self) -> Traces:
-        """Use X = L⁻¹ L_R: L_R⁻¹ H K L_R = I − XᵀX, so tr A = n − |X|²."""
+        """Use L_R⁻¹ H K L_R = I − XᵀX: tr A = n − |X|²."""
+        n = len(self._lower)
+        kept = self._kept.sum()
+        crossed = self._X.T @ self._X
+        return Traces(float(n - kept), self._boundary_trace(), float(n - 2.0 * kept + np.vdot(crossed, crossed)))
+
+    def influence(self) -> Array:
+        """Return 1 − the squared column norms of X."""
+        return 1.0 - self._kept
+
+    @functools.cached_property
+    def _kept(self) -> Array:
+        return np.einsum("ij,ij->j", self._X, self._X)
+
+    @functools.cached_property
+    def _X(self) -> Array:
+        """X = L⁻¹ L_R, lower triangular as both are."""
         n = len(self._lower)
         X = np.zeros((n, n), order="F")
         factor = self.R.sqrt()
@@ -65,13 +87,11 @@ class ObservationSolution(Solution):
             part = slice(start, min(start + _COLUMNS, n))
             unit = np.zeros((n, part.stop - part.start))
             unit[part] = np.eye(part.stop - part.start)
-            below = slice(start, n)  # L_R is lower triangular, and so is X
+            below = slice(start, n)
             X[below, part] = scipy.linalg.solve_triangular(
                 self._lower[below, below], factor.matvec(unit)[below], lower=True, check_finite=False
             )
-        left = np.einsum("ij,ij->j", X, X)
-        crossed = X.T @ X
-        return Traces(1.0 - left, self._boundary_trace(), float(n - 2.0 * left.sum() + np.vdot(crossed, crossed)))
+        return X
 
     def _boundary_trace(self) -> float:
         size = self.joint.B.size

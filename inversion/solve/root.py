@@ -53,9 +53,16 @@ class RootSolution(Solution):
         P = self._Vt @ U
         return np.einsum("ij,ij->j", U, U) - np.einsum("ij,i,ij->j", P, self._eigenvalues, P)
 
+    def whole(self) -> Array:
+        """Return L (I − V Λ Vᵀ) Lᵀ."""
+        return self.covariance(np.eye(self.joint.B.size))
+
     def traces(self) -> Traces:
         """Read them off the eigenvalues."""
         tail = self._Vt[:, self.n_state :]
-        influence = np.einsum("ij,j,ij->i", self._U, self._eigenvalues, self._U)
         boundary = float(np.einsum("ij,i,ij->", tail, self._eigenvalues, tail))
-        return Traces(influence, boundary, float((self._eigenvalues**2).sum()))
+        return Traces(float(self._eigenvalues.sum()), boundary, float((self._eigenvalues**2).sum()))
+
+    def influence(self) -> Array:
+        """Return diag(U Λ Uᵀ)."""
+        return np.einsum("ij,j,ij->i", self._U, self._eigenvalues, self._U)

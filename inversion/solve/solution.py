@@ -15,10 +15,10 @@ from inversion.problem import Joint
 
 
 class Traces(NamedTuple):
-    """Degrees of freedom for signal, cut in different ways."""
+    """Degrees of freedom for signal."""
 
-    influence: Array
-    """diag(L_R⁻¹ H K L_R) (n,): what each whitened observation adds; its sum is tr A."""
+    total: float
+    """tr A."""
     boundary: float
     """tr of the boundary block of A."""
     squared: float
@@ -53,6 +53,10 @@ class Solution(ABC):
         """Return W Ŝ Wᵀ (k, k) for Wᵀ (m + p, k)."""
 
     @abstractmethod
+    def whole(self) -> Array:
+        """Return Ŝ (m + p, m + p)."""
+
+    @abstractmethod
     def gain(self, Wt: Array) -> Array:
         """Return (W K)ᵀ (n, k)."""
 
@@ -62,7 +66,11 @@ class Solution(ABC):
 
     @abstractmethod
     def traces(self) -> Traces:
-        """Return the traces of A: as much work again as the solution itself, so only on request."""
+        """Return the traces of A."""
+
+    @abstractmethod
+    def influence(self) -> Array:
+        """Return diag(L_R⁻¹ H K L_R) (n,): what each whitened observation adds to tr A."""
 
     def kernel(self, Wt: Array) -> Array:
         """Return (W A)ᵀ (m + p, k)."""

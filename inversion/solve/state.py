@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import scipy.linalg
+from scipy.linalg import lapack
 
 from inversion.covariance import Covariance
 from inversion.covariance.operator import Array
@@ -42,23 +45,31 @@ class StateSolution(Solution):
         inner = scipy.linalg.cho_solve((self._lower, True), self._L.rmatvec(Wt), check_finite=False)
         return self.R.solve(self.joint.H.matvec(self._L.matvec(inner)))
 
+    def whole(self) -> Array:
+        """Return Ŝ."""
+        return self._root.T @ self._root
+
     def variances(self) -> Array:
         """Return the squared column norms of C⁻¹ Lᵀ."""
-        U = self._reduced(np.eye(self.joint.B.size))
-        return np.einsum("ij,ij->j", U, U)
+        return np.einsum("ij,ij->j", self._root, self._root)
 
     def traces(self) -> Traces:
-        """Use tr A = m − tr M⁻¹ and L_R⁻¹ H Ŝ Hᵀ L_R⁻ᵀ = V Vᵀ with V = L_R⁻¹ H L C⁻ᵀ."""
-        size = self.joint.B.size
-        inverse = scipy.linalg.cho_solve((self._lower, True), np.eye(size), check_finite=False)
-        root = self._reduced(np.eye(size)).T
+        """Use that I − M⁻¹ is A in whitened coordinates, M⁻¹ the posterior covariance there."""
+        size = len(self._lower)
+        whitened, _ = lapack.dpotri(self._lower, lower=1)
+        diagonal = np.diagonal(whitened)
+        strict = np.tril(whitened, -1)
+        squared = float(2.0 * np.vdot(strict, strict) + diagonal @ diagonal)
+        boundary = float((1.0 - diagonal[self.n_state :]).sum())
+        return Traces(float(size - diagonal.sum()), boundary, float(size - 2.0 * diagonal.sum() + squared))
+
+    def influence(self) -> Array:
+        """Return the squared row norms of L_R⁻¹ H L C⁻ᵀ."""
         influence = np.empty(self.R.size)
         for part, piece in self.R.pieces(_ROWS):
-            V = piece.sqrt().solve(self.joint.H.rows(part)) @ root
+            V = piece.sqrt().solve(self.joint.H.rows(part)) @ self._root.T
             influence[part] = np.einsum("ij,ij->i", V, V)
-        seen = np.eye(size) - inverse
-        boundary = float(np.trace(seen[self.n_state :, self.n_state :]))
-        return Traces(influence, boundary, float(np.vdot(seen, seen)))
+        return influence
 
     def _information(self) -> tuple[Array, Array]:
         """Return Hᵀ R⁻¹ H and Hᵀ R⁻¹ d, by pieces of R that know nothing of each other."""
@@ -70,6 +81,11 @@ class StateSolution(Solution):
             information += G.T @ G
             weighted += G.T @ factor.solve(self.joint.innovation[part])
         return information, weighted
+
+    @functools.cached_property
+    def _root(self) -> Array:
+        """C⁻¹ Lᵀ: Ŝ is its transpose times itself."""
+        return scipy.linalg.solve_triangular(self._lower, self._L.to_dense().T, lower=True, check_finite=False)
 
     def _reduced(self, Wt: Array) -> Array:
         return scipy.linalg.solve_triangular(self._lower, self._L.rmatvec(Wt), lower=True, check_finite=False)

@@ -162,8 +162,7 @@ def parse_line(text: str, detail: Mapping[str, Any]) -> list[Sample]:
     """
     parser = make_parser(str(detail.get("driver")), detail.get("options"))
     header, number = detail.get("header"), detail.get("line", 0)
-    if header is not None:
-        parser.restore({**parser.state(), "header": header, "skip": 0})
+    parser.restore({**parser.state(), "header": header, "skip": 0})
     got = parser.feed(text, number=number)
     if isinstance(got, Rejected):
         raise DriverError(f"line {number} still cannot be read: {got.reason}")

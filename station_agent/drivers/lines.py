@@ -18,7 +18,7 @@ MAX_LINE: Final = 65_536
 """Bytes a line may have; a real Picarro line with a hundred columns has 2,600."""
 SHOWN: Final = 8_192
 """Characters of a line that is too long which are kept in its rejection."""
-BLOCK: Final = 1 << 20
+BLOCK: Final = 1 << 19
 """Bytes read at once."""
 
 
@@ -95,17 +95,19 @@ class LineStream:
         except UnicodeDecodeError:
             self._read_singly(block, parsed)
             return
-        lines = text.replace("\r\n", "\n").removesuffix("\r").split("\n")
+        lines = text.split("\n")
+        if "\r" in text:
+            lines = [line.removesuffix("\r") for line in lines]
         if len(block) > MAX_LINE and max(map(len, lines)) > MAX_LINE // 4:
             self._read_singly(block, parsed)
             return
         feed, number = self.parser.feed, self.line
         for number, line in enumerate(lines, self.line + 1):
             got = feed(line, number=number)
-            if got.__class__ is list:
-                parsed.samples += got  # type: ignore[arg-type] # narrowed by its class: this loop is the hot one
+            if isinstance(got, list):
+                parsed.samples += got
             elif got is not None:
-                self._keep(got, parsed)  # type: ignore[arg-type] # as above: a Rejected
+                self._keep(got, parsed)
         parsed.lines += number - self.line
         self.line = number
 

@@ -129,12 +129,8 @@ class Simulator:
     def __init__(self, settings: Settings, state: Mapping[str, Any] | None = None) -> None:
         self.settings = settings
         self._next: int | None = state["next"] if state else None
-        self._left: int | None = state["left"] if state else settings.samples
-
-    @property
-    def ended(self) -> bool:
-        """Whether the last of a limited number of samples has been taken."""
-        return self._left == 0
+        self.left: int | None = state["left"] if state else settings.samples
+        """Samples still to come, None where there is no end."""
 
     def take(self, now_ns: int, *, most: int) -> Sequence[Sample]:
         """Return up to `most` samples whose time has come."""
@@ -143,13 +139,13 @@ class Simulator:
             start = self.settings.start_ns if self.settings.start_ns is not None else now_ns
             self._next = -(-start // interval)
         due = min(now_ns // interval - self._next + 1, most)
-        count = max(0, due if self._left is None else min(due, self._left))
+        count = max(0, due if self.left is None else min(due, self.left))
         taken = [sample(self.settings, k) for k in range(self._next, self._next + count)]
         self._next += count
-        if self._left is not None:
-            self._left -= count
+        if self.left is not None:
+            self.left -= count
         return taken
 
     def state(self) -> dict[str, Any]:
         """Return what goes on where this simulation is."""
-        return {"next": self._next, "left": self._left}
+        return {"next": self._next, "left": self.left}

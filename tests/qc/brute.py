@@ -33,32 +33,36 @@ def h_at(table, i, *, humidity, gap_s):
     return fmean(around) if around else None
 
 
-def settled_port(table, i):
-    later = [row["port"] for row in table[i:] if row["port"] != "moving"]
-    earlier = [row["port"] for row in table[:i] if row["port"] != "moving"]
-    return later[0] if later else (earlier[-1] if earlier else None)
+def settled_port(table, i, outage):
+    still = [row for row in table if row["port"] != "moving"]
+    later = [row for row in still if row["t"] >= table[i]["t"]][:1]
+    earlier = [row for row in still if row["t"] < table[i]["t"]][-1:]
+    for row in later + earlier:
+        if abs(row["t"] - table[i]["t"]) <= outage * 1000:
+            return row["port"]
+    return None
 
 
-def flushing(table, i, seconds):
+def flushing(table, i, seconds, outage):
     if table[i]["port"] == "moving":
         return True
     k = i
-    while k > 0 and table[k - 1]["port"] == table[i]["port"]:
+    while k > 0 and table[k - 1]["port"] == table[i]["port"] and table[k]["t"] - table[k - 1]["t"] <= outage * 1000:
         k -= 1
-    return k > 0 and table[i]["t"] - table[k]["t"] < seconds * 1000
+    return table[i]["t"] - table[k]["t"] < seconds * 1000
 
 
-def judged(table, *, ports, seconds, a, b, gap_s, pressure, bad):
+def judged(table, *, ports, seconds, outage, a, b, gap_s, pressure, bad):
     """Return (t, dry value, flag, cause) of each own co2 row of the inlet."""
     out = []
     for i, row in enumerate(table):
-        if row["co2"] is None or (ports and settled_port(table, i) not in ports):
+        if row["co2"] is None or (ports and settled_port(table, i, outage) not in ports):
             continue
         flag, cause = GOOD, 0
         p = row["cavity_pressure"]
         if p is not None and not pressure[0] <= p <= pressure[1]:
             flag, cause = max(flag, BAD), cause | STATE
-        if flushing(table, i, seconds) if ports else row["port"] == "moving":
+        if flushing(table, i, seconds, outage) if ports else row["port"] == "moving":
             flag, cause = max(flag, BAD), cause | FLUSHING
         h = h_at(table, i, humidity="h2o_reported", gap_s=gap_s)
         if h is None:

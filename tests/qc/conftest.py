@@ -3,9 +3,14 @@
 import math
 
 import pytest
+from hypothesis import settings
 
 from qc.pipeline import Config
 from tests.strategies import dataset
+
+# How long an example takes says nothing on a machine others use as well.
+settings.register_profile("unhurried", deadline=None, max_examples=60)
+settings.load_profile("unhurried")
 
 DOCUMENT = {
     "station": "abc",

@@ -34,7 +34,7 @@ def test_what_is_right_passes(readings, obs):
 def test_all_faults_of_readings_come_at_once(readings):
     wrong = readings.drop_vars("mark").assign(
         ch4=("time", np.zeros(5), {"units": "ppb"}),
-        co3=("time", np.zeros(5)),
+        co2_dri=("time", np.zeros(5)),
         h2o_reported=("time", np.zeros(5, int), {"units": "10-2 mol mol-1"}),
     )
     wrong.attrs.pop("station")
@@ -44,7 +44,7 @@ def test_all_faults_of_readings_come_at_once(readings):
         "'station'",
         "'mark' is missing",
         "units 'ppb'",
-        "did you mean 'co2'",
+        "did you mean 'co2_dry'",
         "expected float",
         "increase strictly",
     )
@@ -77,9 +77,11 @@ def test_all_faults_of_obs_come_at_once(obs):
 def test_time_must_lie_in_its_bounds(obs):
     moved = obs.assign_coords(time=obs["time"] + np.timedelta64(1, "D"))
     assert any("outside its own 'time_bnds' at 1 of 1" in fault for fault in faults_of(moved, OBS))
+    moved = obs.assign_coords(time=obs["time"] - np.timedelta64(1, "D"))
+    assert any("outside its own 'time_bnds' at 1 of 1" in fault for fault in faults_of(moved, OBS))
     turned = obs.assign(time_bnds=obs["time_bnds"][:, ::-1])
     assert any("do not end after their start" in fault for fault in faults_of(turned, OBS))
-    cut = obs.assign(time_bnds=obs["time_bnds"][:, :1])
+    cut = obs.drop_vars("time_bnds").assign(time_bnds=obs["time_bnds"][:, :1])
     assert any("1 bounds a time, expected 2" in fault for fault in faults_of(cut, OBS))
 
 
@@ -101,7 +103,7 @@ def test_a_gas_unknown_to_us_may_have_any_mole_fraction_unit(obs):
 
 
 def test_lazy_values_are_not_computed(obs):
-    def explode(block):
+    def explode(_block):
         msg = "computed"
         raise AssertionError(msg)
 

@@ -1,15 +1,36 @@
-"""What the database can do: TimescaleDB in either edition, or PostgreSQL alone."""
+"""Connections to the database, and what it can do: TimescaleDB in either edition, or PostgreSQL alone."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import psycopg
+from psycopg import conninfo
 
-from ingest.errors import MigrationError
+from ingest.errors import MigrationError, StoreError
 
 Connection = psycopg.Connection[Any]
+
+_ALIVE: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+
+
+def connect(dsn: str) -> Connection:
+    """Return a connection as the store wants it: autocommit, UTC, noticing within a minute that its peer is gone.
+
+    Raises
+    ------
+    StoreError
+        The database cannot be reached.
+    """
+    alive = conninfo.make_conninfo(dsn, **{"connect_timeout": 10, **_ALIVE, **conninfo.conninfo_to_dict(dsn)})
+    try:
+        conn: Connection = psycopg.connect(alive, autocommit=True)
+    except psycopg.OperationalError as error:
+        said = " ".join(str(error).split())
+        raise StoreError(f"cannot connect to the database: {said}; is it running, is --dsn right?") from error
+    conn.execute("SET timezone = 'UTC'; SET client_min_messages = warning")
+    return conn
 
 
 class Level(StrEnum):
@@ -70,13 +91,12 @@ def extend(dsn: str) -> None:
     MigrationError
         The server has TimescaleDB, but this user may not create it.
     """
-    with psycopg.connect(dsn, autocommit=True) as conn:
+    with connect(dsn) as conn:
         if _has_extension(conn) or _made(conn) is not None or not _offered(conn):
             return
     # The extension wants to be the first thing a session does.
     with psycopg.connect(dsn, autocommit=True) as conn:
         try:
-            conn.execute("SET client_min_messages = warning")
             conn.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         except psycopg.errors.InsufficientPrivilege as error:
             raise MigrationError(

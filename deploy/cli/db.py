@@ -1,0 +1,67 @@
+"""`skyledger db migrate|status|rebuild|adopt`: the database of the store."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from deploy.cli.ingest import Dsn
+
+app = typer.Typer(help="Prepare, look at and repair the database.", no_args_is_help=True)
+
+
+def attach(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="db")
+
+
+@app.command()
+def migrate(dsn: Dsn) -> None:
+    """Bring the database's schema to this version."""
+    from ingest.migrate import migrate as run  # noqa: PLC0415  needs the extra server
+
+    applied = run(dsn)
+    for name in applied:
+        typer.echo(f"applied {name}")
+    if not applied:
+        typer.echo("The database is up to date.")
+
+
+@app.command()
+def status(dsn: Dsn) -> None:
+    """Say what the database is and what is in it."""
+    from ingest.status import status as look  # noqa: PLC0415  needs the extra server
+
+    for name, value in look(dsn):
+        typer.echo(f"{name:<22}{value}")
+
+
+@app.command()
+def rebuild(
+    dsn: Dsn,
+    start: Annotated[str, typer.Option("--from", help="From this time on (ISO 8601, UTC).")],
+    end: Annotated[str, typer.Option("--to", help="Until before this time.")],
+    *,
+    station: Annotated[str | None, typer.Option(help="Only of this station.")] = None,
+    instrument: Annotated[str | None, typer.Option(help="Only of this instrument.")] = None,
+) -> None:
+    """Make a window of the readings again from the messages as they came."""
+    from ingest.read import instant  # noqa: PLC0415  needs the extra server
+    from ingest.rebuild import rebuild as run  # noqa: PLC0415
+
+    window: tuple[datetime, datetime] = (instant(start), instant(end))
+    done = run(dsn, *window, station=station, instrument=instrument)
+    typer.echo(
+        f"{done.messages} messages read; {done.rows} readings in place of {done.before}, {done.aside} newly kept aside."
+    )
+
+
+@app.command()
+def adopt(dsn: Dsn) -> None:
+    """Make the change feed usable after the database was restored from another server's dump."""
+    from ingest.database import connect  # noqa: PLC0415  needs the extra server
+    from ingest.feed import adopt as run  # noqa: PLC0415
+
+    with connect(dsn) as conn:
+        changed = run(conn)
+    typer.echo(f"{changed} messages were numbered anew; jobs will look once more at what not all of them had seen.")

