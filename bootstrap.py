@@ -314,10 +314,10 @@ def pip_files(environment: "os._Environ[str] | dict[str, str]") -> "list[Path]":
     home = Path(environment.get("HOME") or Path.home())
     shared = (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
     user = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
-    files = [Path(folder) / "pip" / "pip.conf" for folder in shared]
-    files += [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", user / "pip" / "pip.conf"]
-    files += [Path(sys.prefix) / "pip.conf", *([Path(named)] if named else [])]
-    return files
+    files = [*[Path(folder) / "pip" / "pip.conf" for folder in shared], Path("/etc/pip.conf")]
+    if named is None or not Path(named).exists():  # a file named in the environment takes the place of the user's
+        files += [home / ".pip" / "pip.conf", user / "pip" / "pip.conf"]
+    return [*files, Path(sys.prefix) / "pip.conf", *([Path(named)] if named else [])]
 
 
 def uv_settings(environment: "os._Environ[str] | dict[str, str]", pip: "dict[str, str]") -> "dict[str, str]":

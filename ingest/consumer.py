@@ -165,6 +165,7 @@ class Consumer:
             self._stop_at(0)
             for worker in workers:
                 worker.join()
+            self._say_goodbye()
             for end in self._bell:
                 os.close(end)
         if self._failure is not None:
@@ -197,11 +198,16 @@ class Consumer:
                     next_try = time.monotonic() + backoff * random.uniform(0.5, 1)  # noqa: S311 no secret
             self._turn()
             self._acknowledge()
+
+    def _say_goodbye(self) -> None:
         self._client.disconnect()
-        for _ in range(10):  # what is still to be written, the DISCONNECT among it
-            if self._client.socket() is None or not self._client.want_write():
-                break
+        for _ in range(10):  # what is still to be written, the DISCONNECT among it, which closes the socket
+            if self._client.socket() is None:
+                return
             self._client.loop_write()
+        connection = self._client.socket()
+        if connection is not None:
+            connection.close()
 
     def _finished(self, stop: threading.Event, workers: Sequence[threading.Thread]) -> bool:
         if (stop.is_set() or self._failure is not None) and not self._stopping.is_set():
@@ -315,12 +321,13 @@ class Consumer:
     def _work(self) -> None:
         desk = _Desk(self)
         try:
+            desk.write([])
             while deliveries := self._inbox.take():
                 desk.write(deliveries)
                 self._outbox.append(deliveries)
                 self._ring()
         except _Stopped:
-            log.warning("stopped before everything was written; what was not comes again")
+            log.warning("stopped while the database was away; what was not written comes again")
         except Exception as error:  # noqa: BLE001 whatever it is, `run` raises it
             self._failure = error
         finally:
@@ -336,11 +343,11 @@ class Consumer:
         with self._lock:
             self.tally.count(entered)
 
-    def pause(self, seconds: float) -> None:
-        """Wait before a writer's next try; raises when a stop has taken too long."""
+    def pause(self, seconds: float, *, idle: bool) -> None:
+        """Wait before a writer's next try; raises when a stop has taken too long, or there is nothing to write."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if time.monotonic() > self._deadline:
+            if time.monotonic() > self._deadline or (idle and self._stopping.is_set()):
                 raise _Stopped
             time.sleep(min(left, 0.1))
 
@@ -364,12 +371,12 @@ class _Desk:
             except Exception as error:  # noqa: BLE001 one bad write must not end the writing
                 self.close()
                 failures += 0 if passing(error) else 1
-                log.warning("%d messages cannot be written now: %s", len(deliveries), error)
+                log.warning("%d messages wait, the database cannot be written now: %s", len(deliveries), error)
                 if failures >= _STUBBORN:
                     self._write_singly(deliveries, error)
                     return
                 backoff = min(max(2 * backoff, 0.2), MAX_BACKOFF)
-                self.consumer.pause(backoff * random.uniform(0.5, 1))  # noqa: S311 no secret
+                self.consumer.pause(backoff * random.uniform(0.5, 1), idle=not deliveries)  # noqa: S311 no secret
             else:
                 return
 

@@ -17,7 +17,7 @@ _LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Messages stored, readings that can be queried, messages and single values kept aside."""
+    """Messages stored, readings in them (also those that had come before), messages and single values kept aside."""
 
     messages: int
     readings: int

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -198,7 +198,7 @@ class Writer:
         results |= {_key(c): Result(c, None) for c in refused}
         entered, written = self._enter_all(kept)
         results |= {result.key: result for result in entered}
-        return Entered([results[_key(c)] for c in said], written)
+        return Entered(_in_order(said, results), written)
 
     def write_again(self, said: Mapping[int, Contents]) -> Entered:
         """Write messages that were kept aside and say what became of them now.
@@ -366,6 +366,17 @@ class Writer:
         instrument = self._directory.instruments[c.station, c.instrument]
         detail = json.dumps(clean_json(event.detail))
         self.conn.execute(_EVENT, [message, instrument, instant(event.t), event.event, detail])
+
+
+def _in_order(said: Sequence[Contents], results: Mapping[_Key, Result]) -> list[Result]:
+    """Return one result a message; where one was given twice, the second is a repetition."""
+    ordered: list[Result] = []
+    seen: set[_Key] = set()
+    for c in said:
+        result = results[_key(c)]
+        ordered.append(replace(result, repeated=True) if _key(c) in seen and result.outcome is not None else result)
+        seen.add(_key(c))
+    return ordered
 
 
 def _origin(c: Contents) -> tuple[Any, ...]:

@@ -55,7 +55,7 @@ def drawable(text: str) -> str:
 
 def embedded(text: str) -> str:
     """Return the Chinese font cut to the characters of `text`, a WOFF file in base64; "" where it has none of them."""
-    with TTFont(CHINESE) as font:
+    with TTFont(CHINESE, recalcTimestamp=False) as font:
         wanted = {ord(c) for c in text if ord(c) > 0x2E7F} & set(font.getBestCmap())
         if not wanted:
             return ""

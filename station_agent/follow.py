@@ -173,6 +173,8 @@ class Follower:
         taken = self._recognise(fresh)
         for name, other in taken.items():
             if other is None:
+                if name in before:
+                    log.info("%s: holds other data than before; it is read from its start", self._paths[name])
                 self._positions[name] = Position()
                 continue
             self._move(name, before[other])
@@ -248,8 +250,7 @@ class Follower:
         status = os.fstat(file.fileno())
         position = self._positions.get(name, Position())
         if not _fits(file, position):
-            log.warning("%s: was written anew; it is read from its start", path)
-            position = Position()
+            position = Position()  # written anew since it was looked at
         stream = self._stream(position)
         file.seek(position.offset)
         data = file.read(BLOCK)

@@ -151,12 +151,16 @@ def _rejection(aside: Aside, instrument: Instrument, file: str) -> Notice:
         "options": dict(instrument.options),
         "file": os.fsencode(file).decode("utf-8", "backslashreplace"),
         "line": rejected.line,
-        "header": aside.header,
-        # NUL cannot be stored as text by the server's database; a file damaged by a power cut is full of them.
-        "text": rejected.text[:SHOWN].replace("\0", "\\x00"),
-        "reason": rejected.reason.replace("\0", "\\x00"),
+        "header": None if aside.header is None else _storable(aside.header),
+        "text": _storable(rejected.text[:SHOWN]),
+        "reason": _storable(rejected.reason),
     }
     return Notice("line_rejected", aside.time_ns if aside.time_ns is not None else time.time_ns(), detail)
+
+
+def _storable(text: str) -> str:
+    """Spell out NUL, which the server's database cannot keep; a file damaged by a power cut is full of it."""
+    return text.replace("\0", "\\x00")
 
 
 def _check_file(file: Path, instrument: Instrument) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from station_agent.errors import WireError
@@ -192,7 +193,7 @@ def encode_batch(samples: Sequence[Sample], *, spool: str, seq: int) -> bytes:
         msg = f"a batch holds 1 to {MAX_SAMPLES} samples, got {len(samples)}"
         raise WireError(msg)
     rows = [s.values for s in samples]
-    names = dict.fromkeys(name for row in rows for name in row)
+    names = dict.fromkeys(chain.from_iterable(rows))
     document: dict[str, Any] = {
         "v": VERSION,
         "spool": spool,

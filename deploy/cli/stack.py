@@ -1,5 +1,6 @@
 """`skyledger up` and `skyledger down`: the one-machine stack."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,12 @@ DATA_DIR = Path("skyledger-data")
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the stack: database, broker's sessions, logs.")]
 
-SERVICES: tuple[Service, ...] = ()
+OURS = (sys.executable, "-P", "-m", "deploy")
+SERVICES = (
+    Service("migrate", (*OURS, "db", "migrate", "--dsn", "{dsn}"), once=True),
+    Service("ingest", (*OURS, "ingest", "run", "--dsn", "{dsn}", "--broker", "{broker}")),
+    Service("qc", (*OURS, "qc", "run", "--dsn", "{dsn}", "--watch")),
+)
 
 
 def attach(app: typer.Typer) -> None:

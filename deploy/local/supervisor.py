@@ -129,7 +129,7 @@ class Supervisor:
             account=current(),
             log=self._log(service),
             on_owner_death=signal.SIGTERM,
-            env=os.environ,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
             cwd=Path.cwd(),
         )
 

@@ -63,8 +63,8 @@ class Rule:
         return (
             f"A region is resolved when the network saw at least {100 * self.min_share:.3g} % of it and at least "
             f"{100 * self.min_covered:.3g} % of its area lies in the domain; then |z| > {self.critical_z:.2f} means "
-            f"higher (the sky has more than the ledger) or lower, anything else agree. Of resolved regions whose ledger is "
-            f"right, {100 * self.level:.3g} % are called higher or lower by chance (two-sided)."
+            "higher (the sky has more than the ledger) or lower, anything else agree. Of resolved regions whose ledger "
+            f"is right, {100 * self.level:.3g} % are called higher or lower by chance (two-sided)."
         )
 
 

@@ -106,7 +106,7 @@ def write(  # noqa: PLR0913 - the parts of a report are its arguments
 _MAP_CAPTION = (
     "{gas}: difference between the inversion and the ledger as the inversion would have seen it, in its standard "
     "deviations; marks are verdicts, percentages the difference as an error of the ledger. Hatched: the network did "
-    "not see enough, or the ledger has no value. White: outside the domain."
+    "not see enough, or the ledger has no value. White: not compared."
 )
 _SERIES_CAPTION = (
     "{site}: mole fractions observed (bars: error assumed in the inversion), and simulated with prior and posterior "

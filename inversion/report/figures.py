@@ -122,9 +122,8 @@ def draw_series(series: xr.Dataset, *, gas: str) -> Figure:
 def _readable(unit: str, typical: float) -> tuple[float, str]:
     """Return a factor and a unit in which mole fractions are read: ppm, ppb, ppt."""
     if unit == "mol mol-1":
-        step = next(
-            (u for u in ("umol mol-1", "nmol mol-1", "pmol mol-1") if typical >= TO_MOLE_FRACTION[u]), "pmol mol-1"
-        )
+        fitting = (u for u in _PLAIN if typical >= 10 * TO_MOLE_FRACTION[u])  # CO2 in ppm, CH4 and N2O in ppb
+        step = next(fitting, "pmol mol-1")
         return 1.0 / TO_MOLE_FRACTION[step], _PLAIN[step]
     return 1.0, _PLAIN.get(unit, unit)
 

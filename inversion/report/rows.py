@@ -105,8 +105,8 @@ def summary(comparison: xr.Dataset) -> list[str]:
     resolved = len(verdicts) - count["not resolved"]
     sentences = [
         (
-            f"Of {len(verdicts)} regions the network resolves {resolved}: ledger and sky agree in {count['agree']}, the "
-            f"sky has more than the ledger in {count['higher']}, less in {count['lower']}."
+            f"Of {len(verdicts)} regions the network resolves {resolved}: ledger and sky agree in {count['agree']}, "
+            f"the sky has more than the ledger in {count['higher']}, less in {count['lower']}."
         )
     ]
     for word, phrase in (("higher", "More"), ("lower", "Less")):

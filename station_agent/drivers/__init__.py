@@ -15,7 +15,19 @@ from station_agent.drivers.parser import Parser
 from station_agent.errors import DriverError
 from station_agent.sample import Mark, Rejected, Sample
 
-__all__ = ["DRIVERS", "Driver", "Mark", "Parser", "Rejected", "Sample", "make_parser", "parse_line", "read_file"]
+__all__ = [
+    "DRIVERS",
+    "Driver",
+    "Mark",
+    "Parser",
+    "Rejected",
+    "Sample",
+    "make_parser",
+    "option_faults",
+    "parse_line",
+    "read_file",
+    "recognise",
+]
 
 AUTO: Final = "auto"
 FIRST_LINES: Final = 20

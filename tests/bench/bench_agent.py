@@ -98,7 +98,7 @@ def spool_appends():
 
 LIBRARIES = (
     "import sqlite3, ssl, sys, time, paho.mqtt.client;"
-    "context = ssl.create_default_context(); print('ready', file=sys.stderr, flush=True); time.sleep(60)"
+    "print('ready', file=sys.stderr, flush=True); context = ssl.create_default_context(); time.sleep(60)"
 )
 
 

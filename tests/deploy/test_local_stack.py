@@ -205,6 +205,10 @@ def test_up_runs_until_ctrl_c(folder):
         assert f"database  {state.dsn}\n" in seen
         assert f"broker    {state.address}\n" in seen
         below = [state.pid, *descendants(state.pid)]
+        commands = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in below]
+        assert any("-m deploy ingest run" in line for line in commands)
+        assert any("-m deploy qc run" in line for line in commands)
+        assert query(state.dsn, "SELECT count(*) FROM station") == (0,)
         command.send_signal(signal.SIGINT)
         assert "Stopping" in command.stdout.read()
         assert command.wait(30) == 0
@@ -230,6 +234,15 @@ def test_down_stops_what_up_started_in_front_or_behind(folder):
     assert down(folder)
     assert not any(alive(pid) for pid in below)
     assert skyledger("down", "--data-dir", folder).stdout == f"No stack runs on {folder}.\n"
+
+
+def test_killed_up_leaves_nothing_running(folder):
+    with foreground("--data-dir", folder) as command:
+        read_until(command, "until Ctrl-C")
+        pid = running(folder).pid
+        below = [pid, *descendants(pid)]
+        command.kill()
+        assert all_gone(below, seconds=30)
 
 
 def test_data_dir_that_is_a_file_is_refused_in_a_sentence(folder):

@@ -7,6 +7,7 @@ from ingest.aside import Correction
 from ingest.database import connect
 from ingest.errors import AsideError
 from ingest.reading import Written
+from ingest.store import Writer
 from station_agent.drivers import read_file
 from station_agent.wire import Kind
 from tests.ingest.payloads import CATALOGUE, START, batch, census, event, said, samples
@@ -76,12 +77,12 @@ def test_a_rejected_line_is_mended_by_a_corrected_one(store, writer, shared):
     entry = only(store)
     assert entry.reason == f"DataLog_User.dat line {own + 1}: the line ends in the middle"
     assert "DataLog_User.dat" in aside.show(store, entry.id).text
-    with pytest.raises(AsideError, match="the corrected line cannot be used: .*still cannot be read"):
+    with pytest.raises(AsideError, match=r"the corrected line cannot be used: .*still cannot be read"):
         aside.mend(store, entry.id, Correction(line=lines[own][:100]), **WHO)
     assert aside.mend(store, entry.id, Correction(line=lines[own]), **WHO) is None
     assert aside.replay(store).stored == 1
     ds = read.readings(store, station="lin-an", instrument="g2301")
-    expected = [s for s in read_file(shared / "data/instruments/picarro_g2301_hour.dat")][own - 1]
+    expected = list(read_file(shared / "data/instruments/picarro_g2301_hour.dat"))[own - 1]
     assert {name: float(ds[name][0]) for name in expected.values} == expected.values
     assert ds.time.values.astype(int).tolist() == [expected.time_ns]
     assert census(store)["events"] == 0
@@ -111,8 +112,6 @@ def test_what_is_given_up_stays_and_frees_the_quota(store, writer):
     ],
 )
 def test_mends_that_mend_nothing_are_refused(plain_store, correction, who, sentence):
-    from ingest.store import Writer
-
     with connect(plain_store) as conn:
         Writer(conn).write([said(batch(samples()), station="nowhere"), said(batch(samples(1), seq=9))])
     with pytest.raises(AsideError, match=sentence):

@@ -2,11 +2,11 @@ import numpy as np
 import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from ingest import copy, records
 from ingest.copy import Column
 from ingest.records import Field
-from psycopg import sql
 
 KINDS = {
     "timestamptz": (st.integers(-(2**50), 2**55), "i8"),
@@ -73,4 +73,6 @@ def test_constants_texts_and_packed_rows_come_back(plain_dsn):
 
 def test_times_are_kept_to_the_microsecond_both_ways():
     ms = np.array([946_684_800_000, 0, 1_790_000_000_123], dtype=np.int64)
-    np.testing.assert_array_equal(copy.from_micros(copy.micros(ms)), ms.astype("datetime64[ms]").astype("datetime64[ns]"))
+    np.testing.assert_array_equal(
+        copy.from_micros(copy.micros(ms)), ms.astype("datetime64[ms]").astype("datetime64[ns]")
+    )

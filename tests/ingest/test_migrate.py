@@ -43,7 +43,9 @@ def test_on_timescale_reading_is_a_hypertable(timescale_dsn):
 def test_a_store_made_on_postgresql_alone_stays_on_it(timescale_dsn):
     plain = [step for step in migrations() if step.variant != "timescale"]
     with connect(timescale_dsn) as conn:
-        conn.execute("CREATE TABLE migration (version int, name text, variant text, checksum text, applied timestamptz)")
+        conn.execute(
+            "CREATE TABLE migration (version int, name text, variant text, checksum text, applied timestamptz)"
+        )
         conn.execute("INSERT INTO migration VALUES (0, 'made', 'plain', '', now())")
     steps = [replace(plain[0], version=0, name="made", variant="plain"), *plain]
     with connect(timescale_dsn) as conn:
@@ -65,14 +67,14 @@ def test_a_migration_that_was_edited_is_refused(plain_dsn):
 def test_a_database_of_a_newer_version_is_refused(plain_dsn):
     steps = migrations()
     migrate(plain_dsn, steps=steps)
-    with pytest.raises(MigrationError, match="0004 products, which this version does not know .*update skyledger"):
+    with pytest.raises(MigrationError, match=r"0004 products, which this version does not know .*update skyledger"):
         migrate(plain_dsn, steps=[step for step in steps if step.version < 4])
 
 
 def test_a_step_that_fails_leaves_what_was_there_and_says_so(plain_dsn):
     steps = migrations()
     broken = replace(steps[-1], version=5, name="broken", sql=b"CREATE TABLE x (a int); SELECT 1/0")
-    with pytest.raises(MigrationError, match="0005 broken failed and was rolled back: division by zero"):
+    with pytest.raises(MigrationError, match=r"0005 broken failed and was rolled back: division by zero"):
         migrate(plain_dsn, steps=[*steps, broken])
     with connect(plain_dsn) as conn:
         assert [record.version for record in applied(conn)] == [1, 2, 3, 4]
@@ -95,9 +97,12 @@ def test_several_at_once_apply_each_step_once(dsn):
 
 
 def test_without_a_schema_and_without_a_database_there_is_one_sentence(plain_dsn):
-    with connect(plain_dsn) as conn, pytest.raises(MigrationError, match="lacks 4 migrations, first 0001 catalogue: run"):
+    with (
+        connect(plain_dsn) as conn,
+        pytest.raises(MigrationError, match="lacks 4 migrations, first 0001 catalogue: run"),
+    ):
         require_current(conn)
-    with pytest.raises(StoreError, match="cannot connect to the database: .*is it running"):
+    with pytest.raises(StoreError, match=r"cannot connect to the database: .*is it running"):
         connect("host=/nowhere dbname=x")
 
 

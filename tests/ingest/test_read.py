@@ -38,7 +38,9 @@ def test_readings_come_back_as_they_were_sent(store, writer):
 
 def test_a_window_and_some_quantities(store, writer):
     writer.write([said(batch(samples(60))), said(batch(samples(60, first=START + 86400 * 3), seq=2))])
-    ds = readings(store, start=f"{datetime.fromtimestamp(START + 10, UTC):%Y-%m-%dT%H:%M:%S}", quantities=["ch4", "wind_speed"])
+    ds = readings(
+        store, start=f"{datetime.fromtimestamp(START + 10, UTC):%Y-%m-%dT%H:%M:%S}", quantities=["ch4", "wind_speed"]
+    )
     assert ds.sizes["time"] == 110
     assert set(ds.data_vars) == {"ch4", "wind_speed", "port", "status", "mark"}
     assert ds.wind_speed.isnull().all()

@@ -5,8 +5,10 @@ import psycopg
 import pytest
 
 from ingest import aside
+from ingest.database import connect
 from ingest.errors import StoreError
 from ingest.rebuild import Rebuilt, rebuild
+from ingest.store import Writer
 from station_agent.sample import Sample
 from tests.ingest.payloads import START, batch, census, said, samples, table
 
@@ -64,9 +66,6 @@ def test_a_window_of_one_station_is_replaced_and_nothing_else(store, writer):
 
 
 def test_rows_of_a_day_that_was_dropped_come_back(plain_store):
-    from ingest.database import connect
-    from ingest.store import Writer
-
     with connect(plain_store) as conn:
         writer = Writer(conn)
         writer.write([said(batch(samples(60)))])

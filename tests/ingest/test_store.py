@@ -46,6 +46,7 @@ def test_the_same_message_again_is_acknowledged_again_and_adds_nothing(store, wr
     assert census(store) == before
     other = writer.write([said(batch(samples(), seq=2)), said(batch(samples(), seq=2))])
     assert outcomes(other) == [STORED, STORED]
+    assert [result.repeated for result in other.results] == [False, True]
     assert census(store)["stored"] == 2
 
 
@@ -63,7 +64,9 @@ def test_rows_that_are_there_are_not_doubled_and_others_go_aside_one_by_one(stor
     for i in (3, 17):
         changed[i].values["co2"] += 1
     changed[20] = Sample(changed[20].time_ns, changed[20].values, port="2", status=963)
-    entered = writer.write([said(batch(changed, seq=2)), said(batch(samples(60), seq=3)), said(batch(samples(80), seq=4))])
+    entered = writer.write(
+        [said(batch(changed, seq=2)), said(batch(samples(60), seq=3)), said(batch(samples(80), seq=4))]
+    )
     # message 2: two values and four states differ; message 4: 20 new samples of four
     assert entered.written == Written(new=80, same=240 - 6 + 240 + 240, aside=6)
     assert census(store) == {"stored": 4, "readings": 1040, "rows": 320, "rows_aside": 6, "events": 0}
@@ -86,7 +89,7 @@ def test_within_one_transaction_the_first_stands(store, writer):
     assert kept == [(1, 2.0), (1, 3.0), (2, 2.0)]
 
 
-def test_a_value_that_met_another_in_its_transaction_is_compared_with_what_stands(store, writer):
+def test_a_value_that_met_another_in_its_transaction_is_compared_with_what_stands(writer):
     time = START * 10**9
     writer.write([said(batch([Sample(time, {"co2": 1.0})], seq=1))])
     # 2.0 comes first here, but 1.0 stands already
@@ -94,7 +97,7 @@ def test_a_value_that_met_another_in_its_transaction_is_compared_with_what_stand
     assert entered.written == Written(same=1, aside=1)
 
 
-def test_only_the_instrument_that_brings_rows_twice_leaves_the_fast_path(store, writer):
+def test_only_the_instrument_that_brings_rows_twice_leaves_the_fast_path(writer):
     writer.write([said(batch(samples(10, first=START), seq=1))])
     fresh = [said(batch(samples(10), seq=k), station="wuhan") for k in (1, 2)]
     entered = writer.write([said(batch(samples(12), seq=2)), fresh[0]])
@@ -104,7 +107,7 @@ def test_only_the_instrument_that_brings_rows_twice_leaves_the_fast_path(store, 
     assert len(writer._table.staged_until) == 2
 
 
-def test_empty_and_missing_values(store, writer):
+def test_empty_and_missing_values(writer):
     nothing = b'{"v":1,"spool":"e","seq":1,"t":[%d],"q":{}}' % (START * 1000)
     missing = b'{"v":1,"spool":"e","seq":2,"t":[%d],"q":{"co2":[null]}}' % (START * 1000)
     entered = writer.write([said(nothing), said(missing)])
@@ -123,7 +126,9 @@ def test_who_is_not_in_the_catalogue_is_kept_aside(store, writer):
     )
     assert outcomes(entered) == [ASIDE] * 4 + [STORED]
     kept = reasons(store)
-    assert sum("station 'nowhere' is not in the catalogue: add it with `skyledger catalog apply`" in r for r in kept) == 1
+    assert (
+        sum("station 'nowhere' is not in the catalogue: add it with `skyledger catalog apply`" in r for r in kept) == 1
+    )
     assert sum("instrument 'nothing' of station 'lin-an' is not in the catalogue" in r for r in kept) == 2
     assert sum("is not a valid name" in r for r in kept) == 1
 
@@ -250,7 +255,9 @@ def test_ten_thousand_random_and_mutated_payloads_are_all_accounted_for(plain_st
                 counted[result.outcome].add(result.key)
         assert sum(map(len, counted.values())) > 9500
         assert len(counted[STORED]) > 100
-        kept = {(s, d): state for s, d, state in conn.execute("SELECT station, encode(digest, 'hex'), state FROM message")}
+        kept = {
+            (s, d): state for s, d, state in conn.execute("SELECT station, encode(digest, 'hex'), state FROM message")
+        }
     assert {key for key, state in kept.items() if state == "stored"} == counted[STORED]
     assert {key for key, state in kept.items() if state == "aside"} == counted[ASIDE]
     assert not set(kept) & counted[REKEY]

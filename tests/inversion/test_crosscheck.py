@@ -279,7 +279,7 @@ def test_verdicts_and_reasons():
     seen = totals([150.0, 100.0, 100.0], [100.0, 100.0, 100.0], **SHARP)
     table = compare(seen, ledger([100.0, 103.0, 100.0], [10.0, 10.0, 10.0]))
     assert list(table.verdict.values) == ["higher", "agree", "not resolved"]
-    assert list(table.reason.values) == ["", "", "the network saw 10% of it, 50% are needed"]
+    assert list(table.reason.values) == ["", "", "the network saw 10 % of it, 50 % are needed"]
     assert compare(seen, ledger([180.0, 103.0, 100.0], [10.0, 10.0, 10.0])).verdict.values[0] == "lower"
     easier = compare(seen, ledger([100.0, 103.0, 100.0], [10.0, 10.0, 10.0]), rule=Rule(min_share=0.05))
     assert easier.verdict.values[2] == "agree"
@@ -318,7 +318,7 @@ def test_a_region_without_covariance_gets_no_sigma():
 def test_a_province_partly_outside_the_domain_is_not_compared():
     seen = totals([150.0] * 3, [100.0] * 3, S=np.eye(3), M=100 * np.eye(3), covered=[1.0, 0.6, 0.0])
     table = compare(seen, ledger([100.0] * 3, [10.0] * 3))
-    assert list(table.reason.values) == ["", "only 60% of its area lies in the domain", "outside the domain"]
+    assert list(table.reason.values) == ["", "only 60 % of its area lies in the domain", "outside the domain"]
 
 
 def test_a_province_the_state_does_not_reach_stands_aside():

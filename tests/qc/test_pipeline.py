@@ -113,6 +113,37 @@ def test_a_piece_with_its_margin_gives_what_the_whole_gives(ds, data):
         assert together.tobytes() == whole[name].values.tobytes()
 
 
+@pytest.mark.parametrize("second", [5, 25, 45])
+def test_every_cut_near_a_change_of_port_needs_the_margin(second):
+    """Rows every second in turn, the port changing every 70 s: cut at each minute of twenty."""
+    size, begin = 1200, EPOCH_MS // 3_600_000 * 3_600_000
+    turn = [i % 3 for i in range(size)]
+    ds = dataset(
+        [begin + 1000 * (i + second) for i in range(size)],
+        {
+            "co2": [400.0 + i / 7 % 3 if turn[i] == 0 else math.nan for i in range(size)],
+            "h2o_reported": [1.0 + i / 11 % 1 if turn[i] == 1 else math.nan for i in range(size)],
+        },
+        port=["moving" if i % 70 == 0 else ("1", "10")[i // 70 % 2] for i in range(size)],
+    )
+    config = Config.from_dict(CHAIN)
+    time, whole = ds["time"].values, run(ds, config, interval="minute")
+    differs = 0
+    for minute in range(1, 20):
+        cut = np.datetime64(begin, "ms") + np.timedelta64(minute, "m")
+        for margin, needed in ((config.margin_seconds, True), (1.0, False)):
+            reach = np.timedelta64(int(margin * 1000), "ms")
+            before = run(ds.isel(time=time < cut + reach), config, interval="minute", end=cut)
+            after = run(ds.isel(time=time >= cut - reach), config, interval="minute", start=cut)
+            same = all(
+                np.concatenate([before[name].values, after[name].values]).tobytes() == whole[name].values.tobytes()
+                for name in whole.variables
+            )
+            assert same or not needed
+            differs += not same
+    assert differs
+
+
 def test_only_intervals_wholly_within_start_and_end_are_returned():
     minute = np.timedelta64(1, "m")
     begin = np.datetime64(EPOCH_MS // 3_600_000, "h") + 0 * minute

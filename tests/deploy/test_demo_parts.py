@@ -1,0 +1,125 @@
+"""Parts of the demonstration: the simulated instrument against the driver, the bad link, the planted error."""
+
+import socket
+import threading
+from random import Random
+
+import numpy as np
+import pytest
+
+from deploy.demo import world
+from deploy.demo.instrument import Air, Instrument
+from deploy.demo.link import BadLink
+from deploy.demo.network import Trouble, catalogue
+from inversion import crosscheck
+from inversion.observations import solar_hour
+from qc.water import COEFFICIENTS, dry_mole_fraction
+from station_agent.drivers import read_file
+
+START = 1_751_328_000
+
+
+def written(tmp_path, trouble=Trouble.NONE, hours=2, row_seconds=5.0):
+    rng = np.random.default_rng(1)
+    co2 = np.array([[420.0, 430.0]] * hours)
+    air = Air(START, co2, co2 + 1500.0, np.full(hours, 1.5))
+    instrument = Instrument("SIM-001", ("1", "2"), trouble, row_seconds=row_seconds, noise_co2=0.0, noise_ch4=0.0)
+    rows = instrument.write(air, tmp_path, rng)
+    rejected = []
+    samples = [s for f in sorted(tmp_path.iterdir()) for s in read_file(f, on_rejected=rejected.append)]
+    return rows, samples, rejected
+
+
+def test_its_files_are_read_by_the_driver_and_give_the_truth_back(tmp_path):
+    rows, samples, rejected = written(tmp_path)
+    assert (rows, len(samples), rejected) == (1440, 1440, [])
+    assert {s.port for s in samples} == {"1", "2"}
+    waters = [(s.time_ns, s.values["h2o_reported"]) for s in samples if "h2o_reported" in s.values]
+    times, values = map(np.array, zip(*waters, strict=True))
+    c = COEFFICIENTS["picarro_g2301", "co2"]
+    for sample in samples[3:-3]:
+        if "co2" in sample.values:
+            after = np.searchsorted(times, sample.time_ns)
+            h = (values[after - 1] + values[after]) / 2
+            dry = dry_mole_fraction(sample.values["co2"], h, a=c.a, b=c.b)
+            assert dry == pytest.approx(420.0 if sample.port == "1" else 430.0, rel=1e-9)
+
+
+def test_its_water_changes_dry_to_wet(tmp_path):
+    _, samples, _ = written(tmp_path)
+    wet = [s.values["co2"] for s in samples if "co2" in s.values and s.port == "1"]
+    assert max(wet) < 415.0
+
+
+def test_a_drift_leaves_the_allowed_cell_pressure(tmp_path):
+    _, samples, _ = written(tmp_path, Trouble.DRIFT)
+    torr = np.array([s.values["cavity_pressure"] for s in samples]) / 1.333223684
+    assert abs(torr[:200] - 140).max() < 0.2
+    assert torr[-1] == pytest.approx(144.0, abs=0.2)
+
+
+def test_spikes_are_few_and_far_out(tmp_path):
+    _, samples, _ = written(tmp_path, Trouble.SPIKES, hours=24, row_seconds=20.0)
+    ch4 = np.array([s.values["ch4"] for s in samples if "ch4" in s.values])
+    assert 0 < np.mean(ch4 > 20_000) < 0.1
+    assert np.median(ch4) < 2000
+
+
+def test_a_power_cut_leaves_one_broken_line(tmp_path):
+    rows, samples, rejected = written(tmp_path, Trouble.BAD_LINK)
+    assert (len(rejected), len(samples)) == (1, rows - 1)
+
+
+def test_the_bad_link_forwards_and_hangs_up():
+    echo = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                client, _ = echo.accept()
+            except OSError:
+                return
+            with client:
+                while data := client.recv(100):
+                    client.sendall(data)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with (
+        BadLink(echo.getsockname(), random=Random(1), lifetime=(0.3, 0.4), delay=0.0) as link,
+        socket.create_connection(("127.0.0.1", link.port), timeout=10) as one,
+    ):
+        one.sendall(b"hello")
+        assert one.recv(100) == b"hello"
+        assert one.recv(100) == b""
+    echo.shutdown(socket.SHUT_RDWR)
+    echo.close()
+    thread.join(10)
+    assert link.cuts == 1
+
+
+def test_the_planted_error_is_three_joint_sigmas_of_the_published_ledger():
+    made = world.make(np.datetime64("2025-07-01"), 3, np.random.default_rng(5))
+    entry = next(e for e in made.published.ledger.entries if e.region == made.planted)
+    assert float(made.totals.sel(region=made.planted)) - entry.value == pytest.approx(made.planted_kt)
+    assert made.planted_kt == pytest.approx(3 * made.joint_kt)
+    hour = solar_hour(made.seen.receptors["time"].values, made.seen.receptors["longitude"].values)
+    rows = np.flatnonzero((hour >= 10) & (hour < 18))
+    n = rows.size
+    design = crosscheck.Design(
+        H=made.seen.H[rows],
+        R=np.eye(n) * world.MODEL_SIGMA**2,
+        B=made.published.B,
+        H_b=made.seen.H_b[rows],
+        B_b=np.eye(made.seen.H_b.shape[1]) * world.BASELINE_SIGMA**2,
+    )
+    sigma = [0.1 * world.LEDGER_KT[str(code)] for code in made.published.W["region"].values]
+    joint = crosscheck.joint_sigma(design, made.published.W, sigma)["joint_sigma"].sel(region=made.planted)
+    assert made.joint_kt == pytest.approx(float(joint), rel=0.01)
+
+
+def test_the_catalogue_names_every_port():
+    ports = [p["inlet"] for s in catalogue()["station"] for i in s["instrument"] for p in i["port"]]
+    inlets = [i["name"] for s in catalogue()["station"] for i in s["inlet"]]
+    assert ports == inlets
+    assert len(catalogue()["station"]) == 8

@@ -1,0 +1,109 @@
+"""The quality-control job off the change feed, on both levels of the store."""
+
+import time
+
+import numpy as np
+import pytest
+
+from deploy.errors import DeployError
+from deploy.jobs import qc
+from ingest import catalogue, decode, read
+from ingest.database import connect
+from ingest.migrate import migrate
+from ingest.store import Writer
+from station_agent.sample import Sample
+from station_agent.wire import encode_batch, instrument_topic, parse_topic
+from tests.path.network import INSTRUMENT, STATION, document
+
+START = 1_751_328_000  # 2025-07-01T00:00:00Z
+TORR = 1.333223684
+
+
+def samples(seconds, *, co2=420.0, pressure=140.0, status=963):
+    """A row every 20 s: gas, then water and cell pressure beside it."""
+    for second in seconds:
+        at = (START + second) * 10**9
+        yield Sample(
+            at, {"co2": co2, "cavity_pressure": pressure * TORR, "h2o_reported": 0.0}, port="10", status=status
+        )
+
+
+@pytest.fixture
+def store(dsn):
+    migrate(dsn)
+    catalogue.apply(dsn, document())
+    return dsn
+
+
+def put(dsn, batch, *, seq, instrument=INSTRUMENT):
+    payload = encode_batch(list(batch), spool="s", seq=seq)
+    topic = parse_topic(instrument_topic(STATION, instrument, "data"))
+    said = decode.contents(decode.Message.received(topic, payload), now_ms=int(time.time() * 1000))
+    with connect(dsn) as conn:
+        assert Writer(conn).write([said]).results[0].outcome == "stored"
+
+
+def hours(dsn):
+    return read.hourly(dsn, station=STATION, inlet="50m", species=["co2"])
+
+
+def series():
+    return qc.network_configuration()
+
+
+def test_new_readings_become_hours_once(store):
+    put(store, samples(range(0, 7200, 20)), seq=1)
+    (result,) = qc.run_once(store, series())
+    assert (result.minutes, result.hours.sizes["time"]) == (120, 2)
+    ds = hours(store)
+    np.testing.assert_allclose(ds["co2"].values, 420.0, rtol=0, atol=1e-9)
+    assert ds["co2_flag"].values.tolist() == [1, 1]
+    assert qc.run_once(store, series()) == []
+
+
+def test_late_readings_rewrite_their_hour_and_no_other(store):
+    put(store, samples(range(1800, 3600, 20)), seq=1)
+    put(store, samples(range(3600, 7200, 20)), seq=2)
+    qc.run_once(store, series())
+    first = hours(store)
+    put(store, samples(range(0, 1800, 20), co2=440.0), seq=3)
+    (result,) = qc.run_once(store, series())
+    assert result.hours.sizes["time"] == 1
+    second = hours(store)
+    assert second["co2"].values[0] == pytest.approx(430.0, abs=0.2)
+    assert second["co2_n"].values[0] > first["co2_n"].values[0]
+    assert second["co2"].values[1] == first["co2"].values[1]
+
+
+def test_an_hour_in_which_the_cell_pressure_was_off_is_bad(store):
+    put(store, samples(range(0, 3600, 20), pressure=142.0), seq=1)
+    qc.run_once(store, series())
+    ds = hours(store)
+    assert ds["co2_flag"].values.tolist() == [4]
+    assert np.isnan(ds["co2"].values).all()
+
+
+def test_what_is_not_committed_is_seen_again(store, monkeypatch):
+    put(store, samples(range(0, 3600, 20)), seq=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(qc.products, "write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            qc.run_once(store, series())
+    assert len(qc.run_once(store, series())) == 1
+    assert hours(store).sizes["time"] == 1
+
+
+def test_an_instrument_without_configuration_says_so(store):
+    put(store, samples(range(0, 3600, 20)), seq=1)
+    (result,) = qc.run_once(store, [{"model": "LGR*"}])
+    assert "no [[series]] fits g2301 (Picarro G2301)" in str(result)
+
+
+def test_a_configuration_file_with_something_else_in_it(tmp_path):
+    path = tmp_path / "qc.toml"
+    path.write_text('[[serie]]\nmodel = "*"\n')
+    with pytest.raises(DeployError, match=r"qc\.toml has serie at the top, expected \[\[series\]\] only"):
+        qc.network_configuration(path)
+    path.write_text("[[series")
+    with pytest.raises(DeployError, match="cannot be read"):
+        qc.network_configuration(path)
