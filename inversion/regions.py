@@ -83,7 +83,7 @@ def cell_area(latitude: ArrayLike, longitude: ArrayLike) -> xr.DataArray:
     Examples
     --------
     >>> round(float(cell_area([30.0, 31.0], [120.0, 121.0])[0, 0]) / 1e6)
-    10720
+    10696
     """
     lat, lon = _axes(latitude, longitude)
     band = np.diff(_authalic(np.clip(edges(lat, name="latitude"), -90, 90)))

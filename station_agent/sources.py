@@ -18,7 +18,7 @@ from station_agent.spool import Notice, Reading
 
 SHOWN: Final = 8_192
 """Characters of a rejected line that are reported."""
-SIMULATED_AT_ONCE: Final = 3_000
+SIMULATED_AT_ONCE: Final = 600
 """Samples a simulation that is behind its time gives in one go."""
 SIMULATION: Final = "simulation"
 """Under which name a simulation's position is stored."""

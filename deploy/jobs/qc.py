@@ -19,7 +19,7 @@ import xarray as xr
 
 import station_agent
 from deploy.errors import DeployError
-from ingest import feed, products, read, store
+from ingest import database, feed, products, read
 from qc import pipeline
 
 CONSUMER: Final = "qc"
@@ -117,7 +117,7 @@ def run_once(
     *,
     on_instrument: Callable[[str, str], None] = lambda _station, _instrument: None,
 ) -> list[SeriesResult]:
-    """Evaluate every hour that new readings touch, and write the means; all of it or nothing.
+    """Evaluate every hour that new readings can change, and write the means; all of it or nothing.
 
     Parameters
     ----------
@@ -134,13 +134,17 @@ def run_once(
         One for each series looked at; empty where nothing is new.
     """
     results: list[SeriesResult] = []
-    with store.connect(dsn) as connection, connection.transaction():
-        windows = _windows(feed.changes(connection, CONSUMER))
-        stations = {station.name: station for station in read.stations(dsn)} if windows else {}
-        for (station, instrument), spans in windows.items():
-            on_instrument(station, instrument)
+    with database.connect(dsn) as connection, connection.transaction():
+        changed: dict[tuple[str, str], list[Span]] = {}
+        for change in feed.changes(connection, CONSUMER):
+            changed.setdefault((change.station, change.instrument), []).append((change.start, change.end))
+        stations = {station.name: station for station in read.stations(dsn)} if changed else {}
+        for (name, instrument_name), spans in changed.items():
+            on_instrument(name, instrument_name)
+            station = stations[name]
+            instrument = next(i for i in station.instruments if i.name == instrument_name)
             for span in spans:
-                results += _evaluate(connection, dsn, stations[station], instrument, span=span, series=series)
+                results += _evaluate(connection, dsn, station, instrument, span=span, series=series)
     return results
 
 
@@ -153,30 +157,16 @@ def watch(
         stop.wait(every)
 
 
-def _windows(changes: Sequence[feed.Change]) -> dict[tuple[str, str], list[Span]]:
-    """Return whole hours touched, by instrument, those that meet joined."""
-    by_instrument: dict[tuple[str, str], list[Span]] = {}
-    for change in sorted(changes, key=lambda c: (c.station, c.instrument, c.start)):
-        start = change.start.astype("datetime64[h]").astype("datetime64[ns]")
-        end = (change.end - np.timedelta64(1, "ns")).astype("datetime64[h]").astype("datetime64[ns]") + _HOUR
-        spans = by_instrument.setdefault((change.station, change.instrument), [])
-        if spans and start <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
-        else:
-            spans.append((start, end))
-    return by_instrument
-
-
 def _evaluate(
-    connection: store.Connection,
+    connection: database.Connection,
     dsn: str,
     station: read.Station,
-    instrument_name: str,
+    instrument: read.Instrument,
     *,
     span: Span,
     series: Sequence[Mapping[str, Any]],
 ) -> list[SeriesResult]:
-    instrument = next(i for i in station.instruments if i.name == instrument_name)
+    """Evaluate the whole hours that readings within a span can change."""
     fed = {port.inlet for port in _ports(instrument, span)}
     inlets = [inlet for inlet in station.inlets if inlet.name in fed]
     configs = [configuration_for(station, instrument, inlet, span=span, series=series) for inlet in inlets]
@@ -188,14 +178,21 @@ def _evaluate(
     known = [config for config in configs if config is not None]
     if known:
         margin = np.timedelta64(int(max(config.margin_seconds for config in known) * 1e9), "ns")
+        hours = _whole_hours((span[0] - margin, span[1] + margin))
         readings = read.readings(
-            dsn, station=station.name, instrument=instrument.name, start=span[0] - margin, end=span[1] + margin
+            dsn, station=station.name, instrument=instrument.name, start=hours[0] - margin, end=hours[1] + margin
         )
-        results += [_write(connection, readings, config, span) for config in known]
+        results += [_write(connection, readings, config, hours) for config in known]
     return results
 
 
-def _write(connection: store.Connection, readings: xr.Dataset, config: pipeline.Config, span: Span) -> SeriesResult:
+def _whole_hours(span: Span) -> Span:
+    """Return the hours that a span touches."""
+    first, last = (moment.astype("datetime64[h]") for moment in (span[0], span[1] - np.timedelta64(1, "ns")))
+    return first.astype("datetime64[ns]"), last.astype("datetime64[ns]") + _HOUR
+
+
+def _write(connection: database.Connection, readings: xr.Dataset, config: pipeline.Config, span: Span) -> SeriesResult:
     minutes, hours = (
         pipeline.run(
             readings, config, interval=interval, start=span[0], end=span[1], code_version=station_agent.__version__

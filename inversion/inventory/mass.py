@@ -93,7 +93,8 @@ def parse(text: str, gas: str) -> Mass:
     amount, share = (equivalent[1], 1.0) if equivalent else _substance(bare.strip(), gas, text)
     if amount not in _UNITS:
         raise UnitError(f"The unit {text!r} is no mass of {gas}: expected one of {', '.join(_UNITS)}.")
-    factor = float(_registry().Quantity(_UNITS[amount]).to(_UNITS[UNIT]).magnitude)
+    # Powers of ten come out of pint with a rounding error in the last digit.
+    factor = float(f"{_registry().Quantity(_UNITS[amount]).to(_UNITS[UNIT]).magnitude:.12g}")
     return Mass(factor * share, bool(per_year))
 
 

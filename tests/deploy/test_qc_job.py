@@ -107,3 +107,12 @@ def test_a_configuration_file_with_something_else_in_it(tmp_path):
     path.write_text("[[series")
     with pytest.raises(DeployError, match="cannot be read"):
         qc.network_configuration(path)
+
+
+def test_readings_just_before_an_hour_rewrite_that_one_too(store):
+    put(store, samples(range(3600, 7200, 20)), seq=1)
+    qc.run_once(store, series())
+    put(store, samples(range(3000, 3600, 20)), seq=2)  # they say the inlet was not just reached, so nothing is flushed
+    (result,) = qc.run_once(store, series())
+    assert result.hours.sizes["time"] == 2
+    assert hours(store)["co2_n"].values.tolist() == [28, 180]
