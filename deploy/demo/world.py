@@ -133,7 +133,6 @@ def prior(place: Domain, book: Inventory) -> Prior:
     totals = np.array([values[code].value for code in codes])
     sigma = np.array([values[code].sigma for code in codes])
     gridded = gridding.allocate(totals, place.fractions, GAS, proxy=place.proxy)
-    gridded["cell_area"] = place.fractions["cell_area"]
     space = gridding.prior_covariance(gridded, sigma / totals, length_km=ERROR_LENGTH_KM, other_sigma=OTHER_SIGMA)
     middle = (np.arange(place.periods) + 0.5) * place.hours / 24 / place.periods
     weights = np.full(place.periods, 1 / place.periods)

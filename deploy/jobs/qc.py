@@ -1,6 +1,6 @@
 """The quality-control job: what changed in the store, through `qc.pipeline`, back as minute and hour means.
 
-Cost grows with the readings in the hours that changed; memory holds one instrument's at a time.
+Cost grows with the readings in the hours that changed; memory holds two weeks of one instrument.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from qc import pipeline
 
 CONSUMER: Final = "qc"
 """The job's name in the change feed."""
+PIECE: Final = np.timedelta64(14 * 86400 * 10**9, "ns")
+"""How much of an instrument's readings is looked at at once: 14 days at 1 Hz are some 100 MB a quantity."""
 _HOUR: Final = np.timedelta64(3600 * 10**9, "ns")
 Span = tuple[np.datetime64, np.datetime64]
 """Whole hours: start, end."""
@@ -178,12 +180,20 @@ def _evaluate(
     known = [config for config in configs if config is not None]
     if known:
         margin = np.timedelta64(int(max(config.margin_seconds for config in known) * 1e9), "ns")
-        hours = _whole_hours((span[0] - margin, span[1] + margin))
-        readings = read.readings(
-            dsn, station=station.name, instrument=instrument.name, start=hours[0] - margin, end=hours[1] + margin
-        )
-        results += [_write(connection, readings, config, hours) for config in known]
+        for start, end in _pieces(_whole_hours((span[0] - margin, span[1] + margin))):
+            readings = read.readings(
+                dsn, station=station.name, instrument=instrument.name, start=start - margin, end=end + margin
+            )
+            results += [_write(connection, readings, config, (start, end)) for config in known]
     return results
+
+
+def _pieces(span: Span) -> Iterator[Span]:
+    """Yield a span in pieces that are read at once."""
+    start, end = span
+    while start < end:
+        yield start, min(start + PIECE, end)
+        start += PIECE
 
 
 def _whole_hours(span: Span) -> Span:

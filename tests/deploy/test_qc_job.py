@@ -116,3 +116,12 @@ def test_readings_just_before_an_hour_rewrite_that_one_too(store):
     (result,) = qc.run_once(store, series())
     assert result.hours.sizes["time"] == 2
     assert hours(store)["co2_n"].values.tolist() == [28, 180]
+
+
+def test_a_long_stretch_is_read_in_pieces_with_the_same_result(store, monkeypatch):
+    put(store, samples(range(0, 5 * 3600, 20)), seq=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(qc, "PIECE", np.timedelta64(7200 * 10**9, "ns"))
+        results = qc.run_once(store, series())
+    assert [result.hours.sizes["time"] for result in results] == [1, 2, 2, 0]  # it begins an hour before: the margin
+    assert hours(store)["co2_n"].values.tolist() == [178, 180, 180, 180, 180]
