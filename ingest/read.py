@@ -225,7 +225,9 @@ def _slices(
 ) -> Iterator[tuple[datetime, datetime]]:
     """Yield stretches that together hold all readings asked for."""
     row = conn.execute(
-        "SELECT min(time), max(time) FROM reading WHERE channel_id = ANY(%s) AND time >= %s AND time < %s",
+        "SELECT min(first), max(last) FROM unnest(%s::int[]) AS c (id),"
+        " LATERAL (SELECT min(time) AS first, max(time) AS last FROM reading"
+        " WHERE channel_id = c.id AND time >= %s AND time < %s) AS r",
         [list(channels), _lower(start), _upper(end)],
     ).fetchone()
     assert row is not None

@@ -34,6 +34,8 @@ def demo(
     done = run.run(directory, days=days, row_seconds=row_seconds, console=console)
     typer.echo()
     typer.echo("\n".join(summary.lines(done)))
-    for name in ("html", "xlsx", "netcdf", "map_png", "series_png"):
-        typer.echo(f"{name.removesuffix('_png').capitalize():<12} {getattr(done.written, name)}")
+    for name, path in summary.paths(done):
+        typer.echo(f"{name:<12} {path}")
     typer.echo(f"All of it took {sum(done.seconds.values()):.0f} s.")
+    if not summary.found(done):
+        raise typer.Exit(1)

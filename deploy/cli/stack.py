@@ -1,23 +1,17 @@
 """`skyledger up` and `skyledger down`: the one-machine stack."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deploy.local.service import Service
+from deploy.services import INGEST, MIGRATE, QC
 
 DATA_DIR = Path("skyledger-data")
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the stack: database, broker's sessions, logs.")]
 
-OURS = (sys.executable, "-P", "-m", "deploy")
-SERVICES = (
-    Service("migrate", (*OURS, "db", "migrate", "--dsn", "{dsn}"), once=True),
-    Service("ingest", (*OURS, "ingest", "run", "--dsn", "{dsn}", "--broker", "{broker}")),
-    Service("qc", (*OURS, "qc", "run", "--dsn", "{dsn}", "--watch")),
-)
+SERVICES = (MIGRATE, INGEST, QC)
 
 
 def attach(app: typer.Typer) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import sys
+import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,21 +24,16 @@ from deploy.demo.network import INSTRUMENT, SITES, Site, Trouble, catalogue
 from deploy.errors import DeployError
 from deploy.jobs import qc
 from deploy.local import stack as stacks
-from deploy.local.service import Service
 from deploy.local.stack import Stack
+from deploy.services import INGEST, MIGRATE
 from ingest import aside, status
 from ingest import catalogue as catalogues
 from inversion import report
 
 START: Final = np.datetime64("2025-07-01")
 SEED: Final = 20250701
-INGEST: Final = (
-    Service("migrate", (sys.executable, "-m", "deploy", "db", "migrate", "--dsn", "{dsn}"), once=True),
-    Service(
-        "ingest", (sys.executable, "-m", "deploy", "ingest", "run", "--dsn", "{dsn}", "--broker", "{broker}", "--quiet")
-    ),
-)
-"""The services the demonstration needs of its stack: those of `skyledger up`, quality control called by hand."""
+SERVICES: Final = (MIGRATE, INGEST)
+"""What the demonstration needs beside its servers; quality control is called when all readings are there."""
 _POLL: Final = 0.25
 _PATIENCE: Final = 120.0
 """Seconds without a new reading after which something must be wrong."""
@@ -121,7 +116,7 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
         rows = _write_files(truth, stations, row_seconds, bar)
     with ExitStack() as resources:
         with steps.step("starting database, broker and ingest", 1) as bar:
-            stack = resources.enter_context(Stack(directory / "stack", services=INGEST))
+            stack = resources.enter_context(Stack(directory / "stack", services=SERVICES))
             catalogues.apply(stack.dsn, catalogue())
             bar.advance()
         with steps.step("agents → broker → database", 4 * rows) as bar:
@@ -143,30 +138,45 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
 # --- instruments ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One instrument's work."""
+
+    instrument: Instrument
+    air: Air
+    directory: Path
+    seed: np.random.SeedSequence
+
+
 def _write_files(truth: world.World, stations: Path, row_seconds: float, bar: Bar) -> int:
     """Write every instrument's files, one process a core; returns the number of rows."""
     seeds = np.random.SeedSequence(SEED).spawn(len(SITES))
-    with ProcessPoolExecutor(max_workers=min(len(SITES), os.cpu_count() or 1)) as pool:
-        jobs = [
-            pool.submit(
-                _write_one, number, site, truth.air[site.name], stations / site.name / "data", row_seconds, seed
-            )
-            for number, (site, seed) in enumerate(zip(SITES, seeds, strict=True), start=1)
-        ]
-        rows = 0
-        for job in jobs:
-            rows += job.result()
+    tasks = [
+        _Task(
+            Instrument(f"SIM-{number:03d}", tuple(site.ports()), site.trouble, row_seconds=row_seconds),
+            truth.air[site.name],
+            stations / site.name / "data",
+            seed,
+        )
+        for number, (site, seed) in enumerate(zip(SITES, seeds, strict=True), start=1)
+    ]
+    rows = 0
+    # Ctrl-C is ours to hear: leaving the block ends the workers.
+    with multiprocessing.get_context("spawn").Pool(min(len(tasks), os.cpu_count() or 1), _deaf) as pool:
+        for written in pool.imap_unordered(_write_one, tasks):
+            rows += written
             bar.advance(truth.place.hours)
     return rows
 
 
-def _write_one(
-    number: int, site: Site, air: Air, directory: Path, row_seconds: float, seed: np.random.SeedSequence
-) -> int:
-    for old in directory.glob("*.dat"):
+def _deaf() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write_one(task: _Task) -> int:
+    for old in task.directory.glob("*.dat"):
         old.unlink()
-    instrument = Instrument(f"SIM-{number:03d}", tuple(site.ports()), site.trouble, row_seconds=row_seconds)
-    return instrument.write(air, directory, np.random.default_rng(seed))
+    return task.instrument.write(task.air, task.directory, np.random.default_rng(task.seed))
 
 
 # --- delivery ---------------------------------------------------------------------------------

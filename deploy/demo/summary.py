@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -83,7 +84,6 @@ def _planted(outcome: Outcome) -> Iterator[str]:
     world, table = outcome.world, outcome.result.table
     row = table.sel(region=world.planted)
     truth = float(world.totals.sel(region=world.planted))
-    found = row.verdict.item() == "higher"
     others = table.where(table["region"] != world.planted, drop=True)
     alarms = [
         str(n) for n, v in zip(others.name_en.values, others.verdict.values, strict=True) if v in ("higher", "lower")
@@ -92,8 +92,9 @@ def _planted(outcome: Outcome) -> Iterator[str]:
         f"Planted      the ledger of {row.name_en.item()} is {world.planted_kt:.0f} kt too low: "
         f"{PLANTED_SIGMAS:g} joint σ of {world.joint_kt:.0f} kt"
     )
+    said = "found" if found(outcome) else "NOT FOUND"
     yield (
-        f"             {'found' if found else 'NOT FOUND'}: verdict {row.verdict.item()}, z = {float(row.z):.1f}; "
+        f"             {said}: verdict {row.verdict.item()}, z = {float(row.z):.1f}; "
         f"inversion {float(row.inversion):.0f} ± {float(row.inversion_sigma):.0f}, truth {truth:.0f}"
     )
     yield f"False alarms {', '.join(alarms) or 'none'} ({table.attrs['expected_false_alarms']:.1f} expected by chance)"
@@ -104,6 +105,22 @@ def _planted(outcome: Outcome) -> Iterator[str]:
         f"Truth        missed by {ledger:.0f} kt in the ledger, by {sky:.0f} kt in the inversion "
         "(root mean square over provinces)"
     )
+
+
+def found(outcome: Outcome) -> bool:
+    """Return whether the planted error was found."""
+    return bool(outcome.result.table["verdict"].sel(region=outcome.world.planted).item() == "higher")
+
+
+def paths(outcome: Outcome) -> Iterator[tuple[str, Path]]:
+    """Yield name and path of what was written."""
+    written = outcome.written
+    yield "Report", written.html
+    yield "Workbook", written.xlsx
+    yield "netCDF", written.netcdf
+    yield "Map", written.map_png
+    if written.series_png is not None:
+        yield "Series", written.series_png
 
 
 def of_files(outcome: files.Outcome) -> list[str]:

@@ -1,9 +1,9 @@
 """Benchmarks of ingest and the store: one JSON object a line.
 
 ``python -m tests.bench ingest``. A durable PostgreSQL, a broker, `skyledger ingest run` in a process of its own;
-batches of 60 samples of 20 quantities. A round of ours lasts from the first publish to the last acknowledgement, with every row
-committed; a round of the reference copies the same rows, laid out beforehand, in as large transactions on one
-connection. Rounds alternate; the figures are medians.
+batches of 60 samples of 20 quantities. A round of ours lasts from the first publish to the last acknowledgement,
+with every row committed; a round of the reference copies the same rows, laid out beforehand, in as large
+transactions on one connection. Rounds alternate; the figures are medians.
 """
 
 import json
