@@ -15,6 +15,10 @@ MAX_ROWS: Final = 60_000
 """Rows of one transaction: larger ones are hardly faster."""
 BUSY_ROWS: Final = 12_000
 """With as many rows gathered, a short silence is enough to begin."""
+MESSAGE_ROWS: Final = 64
+"""Rows a message counts for itself."""
+ROW_BYTES: Final = 16
+"""Bytes of a payload that count as a row at least."""
 LINGER: Final = 0.25
 """Seconds a message waits for others when there are few."""
 SILENCE: Final = 0.01
@@ -46,9 +50,12 @@ class Delivery:
 
     @property
     def rows(self) -> int:
-        """What it counts in a transaction."""
-        columns = None if self.contents is None else self.contents.columns
-        return 1 if columns is None else 1 + columns.values.size
+        """What it counts in a transaction and in memory: its values, or its bytes where those are many."""
+        if self.contents is None:
+            return MESSAGE_ROWS
+        columns = self.contents.columns
+        values = 0 if columns is None else columns.values.size
+        return MESSAGE_ROWS + max(values, len(self.contents.message.payload) // ROW_BYTES)
 
 
 @dataclass(slots=True)

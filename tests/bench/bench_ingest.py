@@ -26,7 +26,7 @@ from ingest import catalogue, copy, read, reading
 from ingest.database import connect
 from ingest.decode import Message, contents
 from ingest.directory import Directory
-from ingest.gather import MAX_ROWS
+from ingest.gather import MAX_ROWS, Delivery
 from ingest.migrate import migrate
 from ingest.reading import Part
 from ingest.store import Writer
@@ -150,7 +150,7 @@ def laid_out(conn, sent):
     said = [contents(message, now_ms=(START + 86400) * 1000) for message in sent]
     directory = Directory()
     directory.learn(conn, said)
-    share = MAX_ROWS // (1 + SAMPLES * len(NAMES))
+    share = MAX_ROWS // Delivery(0, said[0]).rows
     streams = []
     for first in range(0, len(said), share):
         parts = [

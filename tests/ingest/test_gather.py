@@ -4,7 +4,8 @@ import time
 from ingest.gather import Delivery, Inbox
 from tests.ingest.payloads import batch, said, samples
 
-SMALL = said(batch(samples(10)))  # counts 41
+SMALL = said(batch(samples(10)))
+ROWS = Delivery(1, SMALL).rows
 
 
 def delivery():
@@ -20,7 +21,7 @@ def test_a_lone_message_waits_a_moment_and_not_longer():
 
 
 def test_enough_rows_are_taken_at_once_and_no_more_than_that():
-    inbox = Inbox(max_rows=100, capacity=200, linger=60)
+    inbox = Inbox(max_rows=2 * ROWS + 1, capacity=6 * ROWS, linger=60)
     for _ in range(6):
         inbox.put(delivery())
     assert inbox.full
@@ -35,6 +36,12 @@ def test_a_message_larger_than_a_transaction_is_taken_alone():
     for _ in range(2):
         inbox.put(delivery())
     assert len(inbox.take()) == 1
+
+
+def test_bytes_that_mean_nothing_fill_the_inbox_too():
+    inbox = Inbox(capacity=60_000)
+    inbox.put(Delivery(1, said(b"x" * 10**6)))
+    assert inbox.full
 
 
 def test_when_busy_a_short_silence_is_enough():
