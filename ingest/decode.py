@@ -232,12 +232,10 @@ def _fast(document: _Document) -> Read | None:
     """Return the batch, or None where `wire.decode` has to look at it."""
     n = len(document.t)
     columns = list(document.q.values())
-    others = [c for c in (document.port, document.status, document.mark) if c is not msgspec.UNSET]
     fits = (
         1 <= document.seq < 2**63
         and 0 < n <= wire.MAX_SAMPLES
         and all(len(c) == n for c in columns)
-        and all(len(c) == n for c in others)
         and all(map(wire.NAME.fullmatch, document.q))
     )
     if not fits:
@@ -281,7 +279,7 @@ def _columns(
 
 
 def _states(port: Any, status: Any, mark: Any, n: int) -> tuple[tuple[State, ...], NDArray[np.intp]]:
-    """Return the distinct states and which of them each sample has."""
+    """Return the distinct states and which of them each sample has; raises ValueError unless there are n of each."""
     ports = [None] * n if port is msgspec.UNSET else port
     statuses = [None] * n if status is msgspec.UNSET else status
     marks = [0] * n if mark is msgspec.UNSET else [m or 0 for m in mark]

@@ -14,11 +14,13 @@ from typing import Any, Final
 from station_agent.drivers import DRIVERS, option_faults
 from station_agent.errors import ConfigError, WireError
 from station_agent.keys import Key, nearest, read_table
-from station_agent.wire import MAX_SAMPLES, check_name
+from station_agent.wire import check_name
 
 MQTT_PORT: Final = 1883
 MQTTS_PORT: Final = 8883
 MEGABYTE: Final = 1_000_000
+MAX_BATCH: Final = 10_000
+"""Samples of a batch: with every quantity there is, they stay below what a payload may have."""
 
 TOP: Final[Mapping[str, Key]] = {
     "station": Key(str, "", required=True),
@@ -46,7 +48,7 @@ SPOOL: Final[Mapping[str, Key]] = {
     "quota_mb": Key(int, 2000, least=1, most=1_000_000),
 }
 BATCH: Final[Mapping[str, Key]] = {
-    "samples": Key(int, 60, least=1, most=MAX_SAMPLES),
+    "samples": Key(int, 60, least=1, most=MAX_BATCH),
     "seconds": Key(float, 60.0, least=0.1, most=86_400.0),
     "max_inflight": Key(int, 20, least=1, most=1000),
     "max_unacknowledged": Key(int, 1000, least=1, most=20_000),

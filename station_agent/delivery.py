@@ -86,6 +86,7 @@ class Delivery:
         """Forget what was sent: a new connection sends everything unacknowledged, in order."""
         self._cursor = 0
         self._again: deque[int] = deque()
+        self._turn = False
         self._sent: dict[str, int] = {}
         self._unconfirmed: dict[int, str] = {}
         self._confirmed: dict[str, float] = {}
@@ -224,15 +225,28 @@ class Delivery:
                 self._on_step("published")
 
     def _next(self, limit: int) -> list[Frozen]:
-        """Return the next batches to send: first those to be sent again, then those never sent."""
+        """Return the next batches to send: those to be sent again and those not sent yet take turns.
+
+        So batches that the server does not take, for a reason of their own, do not hold up the others.
+        """
+        self._turn = not self._turn
+        if self._turn:
+            return self._once_more() or self._onward(limit)
+        return self._onward(1 if self._again else limit) or self._once_more()
+
+    def _once_more(self) -> list[Frozen]:
         while self._again:
             batch = self._spool.frozen(self._again.popleft())
             if batch is not None and batch.digest not in self._sent:
                 return [batch]
-        batches = self._spool.unsent(after=self._cursor, limit=limit)
-        if batches:
+        return []
+
+    def _onward(self, limit: int) -> list[Frozen]:
+        while batches := self._spool.unsent(after=self._cursor, limit=limit):
             self._cursor = batches[-1].id
-        return [batch for batch in batches if batch.digest not in self._sent]
+            if fresh := [batch for batch in batches if batch.digest not in self._sent]:
+                return fresh
+        return []
 
     def _expire(self) -> None:
         """Put what was not acknowledged in time in the queue to be sent again."""

@@ -52,6 +52,8 @@ class Position:
         The reading stands inside a line that was too long.
     parser
         The parser's state, None at the beginning of a file.
+    driver
+        Whose parser that is.
     """
 
     offset: int = 0
@@ -60,6 +62,7 @@ class Position:
     inode: int = 0
     skipping: bool = False
     parser: Mapping[str, Any] | None = None
+    driver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,10 @@ class Follower:
         self._root = _fixed_part(pattern)
         self._driver, self._options = driver, options
         self._clock, self._monotonic = clock, monotonic
-        self._positions = {name: Position(**state) for name, state in positions.items()}
-        self._moved: dict[str, Position | None] = {}
+        ours = {name: state for name, state in positions.items() if state.get("driver") == driver}
+        self._positions = {name: Position(**state) for name, state in ours.items()}
+        # What another driver has read of the files means nothing to this one: it reads them from their start.
+        self._moved: dict[str, Position | None] = dict.fromkeys({*positions} - {*ours})
         self._paths: dict[str, Path] = {}
         self._strays: dict[str, Path] = {}
         self._seen: dict[str, tuple[int, int, int]] = {}
@@ -121,6 +126,7 @@ class Follower:
         self._unread: list[str] = []
         self._last = ""
         self._scanned = float("-inf")
+        self._absent: set[str] = set()
         self._complained: set[str] = set()
 
     @property
@@ -175,7 +181,7 @@ class Follower:
             if other is None:
                 if name in before:
                     log.info("%s: holds other data than before; it is read from its start", self._paths[name])
-                self._positions[name] = Position()
+                self._positions[name] = Position(driver=self._driver)
                 continue
             self._move(name, before[other])
             if other not in self._paths:
@@ -189,7 +195,10 @@ class Follower:
         ]
         for name in replaced:
             self._move(name, replace(self._positions[name], inode=fresh[name].st_ino))
-        self._find_strays(before[name] for name in {*taken, *replaced} & {*before} - {*taken.values()})
+        absent = {*before} - {*self._paths}
+        vanished, self._absent = absent - self._absent, absent
+        lost = ({*taken, *replaced} & {*before} | vanished) - {*taken.values()}
+        self._find_strays(before[name] for name in lost)
 
     def _recognise(self, fresh: Mapping[str, os.stat_result]) -> dict[str, str | None]:
         """Return the files that are not what was read under their name -> what they were called then, None: new."""
@@ -262,7 +271,13 @@ class Follower:
             return None
         offset = position.offset + used
         reached = Position(
-            offset, stream.line, _digest_before(file, offset), status.st_ino, stream.skipping, stream.parser.state()
+            offset=offset,
+            line=stream.line,
+            digest=_digest_before(file, offset),
+            inode=status.st_ino,
+            skipping=stream.skipping,
+            parser=stream.parser.state(),
+            driver=self._driver,
         )
         self._move(name, reached)
         return self._chunk(path.name, parsed)

@@ -44,7 +44,8 @@ def open_source(instrument: Instrument, positions: Mapping[str, dict[str, Any]])
     """Return the source an instrument's configuration asks for, going on from the stored positions."""
     if DRIVERS[instrument.driver].reads_files:
         return FollowedFiles(instrument, positions)
-    return Simulation(instrument, positions.get(SIMULATION))
+    position = positions.get(SIMULATION)
+    return Simulation(instrument, position if position and "next" in position else None)
 
 
 class FollowedFiles:

@@ -43,6 +43,10 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """What a station, an instrument or a quantity may be called (it stands in topics and file names)."""
 
 
+DIGEST: Final = re.compile(r"[0-9a-f]{32}")
+"""What `digest` returns."""
+
+
 class Kind(StrEnum):
     """The last level of a topic."""
 
@@ -166,6 +170,9 @@ def parse_topic(topic: str) -> Topic:
 
 def _pack(document: Mapping[str, Any]) -> bytes:
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    if len(text) > MAX_DECODED:
+        msg = f"a payload may have {MAX_DECODED} bytes, this one would have {len(text)}: make smaller batches"
+        raise WireError(msg)
     return zlib.compress(text, 6) if len(text) > COMPRESS_ABOVE else text
 
 
@@ -187,7 +194,7 @@ def encode_batch(samples: Sequence[Sample], *, spool: str, seq: int) -> bytes:
     Raises
     ------
     WireError
-        No samples, or more than `MAX_SAMPLES`.
+        No samples, more than `MAX_SAMPLES`, or more bytes than `MAX_DECODED`: nobody would decode them.
     """
     if not 0 < len(samples) <= MAX_SAMPLES:
         msg = f"a batch holds 1 to {MAX_SAMPLES} samples, got {len(samples)}"
@@ -382,10 +389,18 @@ def encode_acknowledgements(items: Iterable[Acknowledgement]) -> bytes:
 
 
 def decode_acknowledgements(payload: bytes) -> list[Acknowledgement]:
-    """Return the acknowledgements in a payload of the ack topic; raises WireError."""
+    """Return the acknowledgements in a payload of the ack topic; raises WireError.
+
+    An entry without a digest, or with an outcome that only a newer server knows, is left out: it says nothing
+    about the others, and its batch is sent again.
+    """
     try:
-        rows = json.loads(payload)
-        return [Acknowledgement(seq, key, Outcome(outcome)) for seq, key, outcome in rows]
+        rows = [(seq, key, outcome) for seq, key, outcome in json.loads(payload)]
     except (ValueError, TypeError, RecursionError) as error:
         msg = f"acknowledgement is not [[seq, digest, outcome], ...]: {error}"
         raise WireError(msg) from None
+    return [Acknowledgement(seq, key, Outcome(outcome)) for seq, key, outcome in rows if _known(key, outcome)]
+
+
+def _known(key: Any, outcome: Any) -> bool:
+    return isinstance(key, str) and DIGEST.fullmatch(key) is not None and outcome in list(Outcome)

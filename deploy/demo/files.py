@@ -74,6 +74,7 @@ def run(files: Path, directory: Path, *, steps: Steps) -> Outcome:
     directory = directory.absolute()
     stacks.remove(directory / "stack")
     with Stack(directory / "stack", services=SERVICES) as stack:
+        fleet.wait_for_ingest(stack.data_dir)
         catalogue.apply(stack.dsn, _catalogue(names[path] for path in paths if path not in unknown))
         with steps.step("agent → broker → database", len(paths)) as bar:
             for path in paths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from deploy.local import process
 from deploy.local.account import current
 
 Process = subprocess.Popen[bytes]
+_LISTENS = "connected to the broker"
+_START = 30.0
 _STOP = ((signal.SIGTERM, 5.0),)
 
 
@@ -43,6 +46,23 @@ class Post:
             encoding="utf-8",
         )
         return path
+
+
+def wait_for_ingest(data_dir: Path) -> None:
+    """Return once the stack's ingest listens: what agents send before is sent again, but only after half a minute.
+
+    Raises
+    ------
+    DeployError
+        It does not come up.
+    """
+    log = data_dir / "ingest.log"
+    deadline = time.monotonic() + _START
+    while not (log.exists() and _LISTENS in log.read_text(encoding="utf-8", errors="replace")):
+        if time.monotonic() > deadline:
+            msg = f"ingest has not connected to the broker within {_START:.0f} s: {process.tail(log)}"
+            raise DeployError(msg)
+        time.sleep(0.05)
 
 
 def forget(post: Post) -> None:

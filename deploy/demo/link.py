@@ -33,7 +33,7 @@ class BadLink:
         upstream: tuple[str, int],
         *,
         random: Random,
-        lifetime: tuple[float, float] = (1.0, 4.0),
+        lifetime: tuple[float, float] = (0.5, 2.0),
         delay: float = 0.02,
     ) -> None:
         self._upstream = upstream

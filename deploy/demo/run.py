@@ -118,6 +118,7 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
         with steps.step("starting database, broker and ingest", 1) as bar:
             stack = resources.enter_context(Stack(directory / "stack", services=SERVICES))
             catalogues.apply(stack.dsn, catalogue())
+            fleet.wait_for_ingest(stack.data_dir)
             bar.advance()
         with steps.step("agents → broker → database", 4 * rows) as bar:
             cuts = _deliver(stack, stations, bar)

@@ -113,7 +113,11 @@ class Broker:
         tries = 1 if self.port else PORT_TRIES
         for left in reversed(range(tries)):
             port = self.port or free_port()
-            tail = self._run(port, folder, account)
+            try:
+                tail = self._run(port, folder, account)
+            except BaseException:
+                self.stop()
+                raise
             if tail is None:
                 self.port = port
                 return self

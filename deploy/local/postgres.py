@@ -128,8 +128,12 @@ class Postgres:
         _give_way(cluster)
         self._socket = _socket_folder(cluster, account)
         _configure(cluster, account, self._settings)
-        self._run(bindir, cluster, account)
-        _create_database(self._socket)
+        try:
+            self._run(bindir, cluster, account)
+            _create_database(self._socket)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def _run(self, bindir: Path, cluster: Path, account: Account, *, patience: float = 20) -> None:

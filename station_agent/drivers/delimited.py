@@ -320,6 +320,8 @@ class DelimitedParser:
         for name, quantity, factor, offset in settings.columns:
             if row[name].lower() not in settings.missing:
                 value = _column_number(name, row[name]) * factor + offset
+                if value in (float("inf"), float("-inf")):
+                    raise ValueError(f"column {name}: {row[name][:60]!r} is too large for the unit it is sent in")
                 if value == value:  # noqa: PLR0124 - NaN means missing
                     values[quantity] = value
         port = _port(row[settings.port_column]) if settings.port_column else None

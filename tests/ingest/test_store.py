@@ -97,6 +97,12 @@ def test_a_value_that_met_another_in_its_transaction_is_compared_with_what_stand
     assert entered.written == Written(same=1, aside=1)
 
 
+def test_the_same_value_from_another_port_is_another_row(store, writer):
+    rows = [Sample(START * 10**9, {"co2": 1.0}, port=port) for port in ("1", "2", "1", None)]
+    assert writer.write([said(batch(rows))]).written == Written(new=1, same=1, aside=2)
+    assert [row[4] for row in table(store)] == ["1"]
+
+
 def test_only_the_instrument_that_brings_rows_twice_leaves_the_fast_path(writer):
     writer.write([said(batch(samples(10, first=START), seq=1))])
     fresh = [said(batch(samples(10), seq=k), station="wuhan") for k in (1, 2)]

@@ -12,4 +12,5 @@ def network():
     with servers.throwaway_folder() as folder, Network(folder) as one:
         one.apply(document())
         one.start_ingest()
+        one.wait_for_ingest()
         yield one

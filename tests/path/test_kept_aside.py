@@ -23,7 +23,6 @@ def skyledger(*words: str) -> str:
 
 
 def publish(network, *messages: tuple[str, bytes]) -> None:
-    network.wait_for_ingest()
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     client.connect(network.broker.host, network.broker.port)
     client.loop_start()

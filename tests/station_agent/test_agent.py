@@ -131,6 +131,47 @@ def test_a_broken_line_arrives_with_what_it_takes_to_mend_it(station, receiver):
     assert sample.time_ns == (START + 19) * 10**9
 
 
+def test_another_driver_reads_the_files_from_their_start(station, receiver):
+    """A station is tried with a simulation first; a wrong driver is put right."""
+    simulated = '[[instrument]]\nname = "g2301"\ndriver = "simulated"\nsamples = 5\nstart = "2025-01-01"\n'
+    delimited = (
+        '[[instrument]]\nname = "g2301"\ndriver = "delimited"\npath = "data/*.dat"\nseparator = " "\n'
+        'columns = [{ name = "CO2", quantity = "co2", unit = "ppm" }]\n'
+        'time = { columns = ["EPOCH_TIME"], format = "unix" }\n'
+    )
+    path = log_file(station, 1, 0, 30)
+    station.configure(instruments=simulated)
+    station.drain()
+    station.configure()
+    station.drain()
+    assert expected(path).items() <= receiver.readings.items()
+    for instruments in (delimited, None, simulated):
+        station.configure(instruments=instruments)
+        station.drain()
+    assert expected(path).items() <= receiver.readings.items()
+
+
+def test_what_the_server_does_not_take_holds_up_nothing_else(station, mosquitto):
+    """A station's quota of what is kept aside is full: one instrument is not in the catalogue, the other is."""
+
+    class Picky(Receiver):
+        def _on_message(self, client, data, message):
+            if "/stray/" not in message.topic:
+                super()._on_message(client, data, message)
+
+    instruments = "".join(
+        f'[[instrument]]\nname = "{name}"\ndriver = "simulated"\nsamples = {samples}\nstart = "2025-01-01"\nseed = {seed}\n'
+        for seed, (name, samples) in enumerate({"stray": 8, "g2301": 30}.items())
+    )
+    few = "max_inflight = 4\nmax_unacknowledged = 8"
+    station.configure(samples=1, extra=few, resend=0.2, instruments=instruments)
+    with Picky(mosquitto.host, mosquitto.port) as receiver:
+        station.start("run")
+        wait_until(lambda: len(receiver.batches) == 30, what="delivery of the other instrument's batches")
+        wait_until(lambda: station.status()["queue_batches"] == 8)
+        assert station.status()["queued"] == {"stray": 8}
+
+
 def test_an_unfinished_last_line_is_left_by_a_run_and_kept_aside_by_a_replay(station, receiver):
     path = log_file(station, 1, 0, 9)
     with path.open("a") as file:

@@ -136,6 +136,7 @@ def test_quoted_fields_may_hold_the_separator():
         ("yesterday,400,100", "time 'yesterday' is not of the form 'iso'"),
         ("2026-01-01,4_0,100", "column co2_ppm: '4_0' is not a number"),
         ("2026-01-01,inf,100", "column co2_ppm: 'inf' is not finite"),
+        ("2026-01-01,400,1e308", "column p: '1e308' is too large for the unit it is sent in"),
         ("0001-01-01,400,100", "time -62135596800000 ms since 1970 is out of bounds, expected 1990 to 2100"),
         ('2026-01-01,"400,100', "the quotes in the line do not fit: unexpected end of data"),
     ],

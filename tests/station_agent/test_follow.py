@@ -141,6 +141,28 @@ def test_a_file_renamed_while_the_agent_was_down(tmp_path):
     assert sorted(reader.read()) == list(range(3, 60))
 
 
+def test_a_file_moved_out_of_the_pattern_is_read_to_its_end(tmp_path, reader):
+    log_file(tmp_path, 1).write_text(text(0, 5))
+    assert reader.read() == list(range(5))
+    append(log_file(tmp_path, 1), "".join(row(n) + "\n" for n in range(5, 8)))
+    log_file(tmp_path, 1).rename(tmp_path / "old_1.dat")
+    log_file(tmp_path, 2).write_text(text(8, 10))
+    reader.now += RESCAN_S
+    assert sorted(reader.read()) == list(range(5, 10))
+
+
+def test_a_file_moved_out_of_the_pattern_while_the_agent_was_down_is_read_to_its_end(tmp_path, reader):
+    log_file(tmp_path, 1).write_text(text(0, 5))
+    assert reader.read() == list(range(5))
+    append(log_file(tmp_path, 1), row(5) + "\n")
+    log_file(tmp_path, 1).rename(tmp_path / "old_1.dat")
+    log_file(tmp_path, 2).write_text(text(6, 8))
+    reader.restart()
+    assert sorted(reader.read()) == [5, 6, 7]
+    reader.restart()
+    assert reader.read() == []
+
+
 def test_files_renamed_within_the_pattern_are_not_read_again(tmp_path):
     reader = Reader(tmp_path / "live.dat*")
     for number in range(4):

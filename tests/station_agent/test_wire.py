@@ -8,6 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from station_agent import wire
+from station_agent.config import MAX_BATCH
+from station_agent.drivers.quantities import UNITS
 from station_agent.errors import WireError
 from station_agent.sample import Sample
 
@@ -107,8 +109,31 @@ def test_a_payload_that_unpacks_without_end_is_refused():
 
 
 def test_acknowledgements_come_back():
-    items = [wire.Acknowledgement(3, "ab", wire.Outcome.STORED), wire.Acknowledgement(None, "cd", wire.Outcome.ASIDE)]
+    items = [
+        wire.Acknowledgement(3, wire.digest(b"3"), wire.Outcome.STORED),
+        wire.Acknowledgement(None, wire.digest(b"?"), wire.Outcome.ASIDE),
+    ]
     assert wire.decode_acknowledgements(wire.encode_acknowledgements(items)) == items
+
+
+def test_what_only_a_newer_server_says_leaves_the_rest_of_an_acknowledgement():
+    known = wire.digest(b"3")
+    rows = [[2, wire.digest(b"2"), "thinned"], [3, known, "stored"], [4, "\ud800", "stored"], [5, "short", "stored"]]
+    payload = json.dumps(rows).encode()
+    assert wire.decode_acknowledgements(payload) == [wire.Acknowledgement(3, known, wire.Outcome.STORED)]
+
+
+def test_a_batch_that_nobody_would_decode_is_refused():
+    values = {f"q{i}": 2 / 3 for i in range(100)}
+    samples = [Sample(i * 10**9, values) for i in range(10_000)]
+    with pytest.raises(WireError, match="make smaller batches"):
+        wire.encode_batch(samples, spool="s", seq=1)
+
+
+def test_the_largest_batch_of_a_configuration_is_decoded():
+    values = dict.fromkeys(UNITS, -1 / 3 * 1e-100)
+    samples = [Sample(i * 10**9, values, "\N{EARTH GLOBE EUROPE-AFRICA}" * 64, 2**62) for i in range(MAX_BATCH)]
+    assert len(wire.decode_batch(wire.encode_batch(samples, spool="s", seq=1)).t) == MAX_BATCH
 
 
 @pytest.mark.parametrize("topic", ["skyledger/v1/a/b/status", "skyledger/v2/a/b/data", "x", "skyledger/v1/a/data/b/c"])
