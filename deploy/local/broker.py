@@ -40,6 +40,7 @@ autosave_interval 60
 max_inflight_messages {inflight}
 max_queued_messages {queued}
 max_queued_bytes {queued_bytes}
+message_size_limit {payload}
 set_tcp_nodelay true
 connection_messages false
 log_dest stderr
@@ -149,6 +150,7 @@ class Broker:
             inflight=MAX_INFLIGHT,
             queued=MAX_QUEUED,
             queued_bytes=MAX_QUEUED_BYTES,
+            payload=MAX_PAYLOAD,
         )
         conf = folder / "mosquitto.conf"
         conf.write_text(text)

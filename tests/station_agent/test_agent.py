@@ -160,8 +160,8 @@ def test_what_the_server_does_not_take_holds_up_nothing_else(station, mosquitto)
                 super()._on_message(client, data, message)
 
     instruments = "".join(
-        f'[[instrument]]\nname = "{name}"\ndriver = "simulated"\nsamples = {samples}\nstart = "2025-01-01"\nseed = {seed}\n'
-        for seed, (name, samples) in enumerate({"stray": 8, "g2301": 30}.items())
+        f'[[instrument]]\nname = "{name}"\ndriver = "simulated"\nsamples = {samples}\nstart = "2025-01-01"\n'
+        for name, samples in (("stray", 8), ("g2301", 30))
     )
     few = "max_inflight = 4\nmax_unacknowledged = 8"
     station.configure(samples=1, extra=few, resend=0.2, instruments=instruments)
