@@ -29,6 +29,8 @@ from station_agent.wire import Event, Kind, Outcome
 
 _GROUP: Final = 100
 """Messages replayed in one transaction."""
+_LOCK: Final = 0x736B796C65646761
+"""Key of the advisory lock under which mends are added or applied: what is stored is what all mends beside it say."""
 _SHOWN: Final = 100_000
 """Characters of a payload that are shown."""
 
@@ -208,6 +210,7 @@ def mend(
         raise AsideError("a mend says who made it and why: give both")
     now = datetime.now(UTC) if now is None else now
     with connect(dsn) as conn, conn.transaction():
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         conn.execute("SELECT FROM message WHERE id = %s FOR UPDATE", [number])
         entry = _entry(conn, number)
         message = _message(conn, number)
@@ -279,6 +282,7 @@ def replay(dsn: str, *, ids: Sequence[int] | None = None, station: str | None = 
     stored = aside = 0
     written = Written()
     with connect(dsn) as conn:
+        conn.execute("SELECT pg_advisory_lock_shared(%s)", [_LOCK])  # until this session ends
         for number in ids or ():
             _entry(conn, number)
         writer = Writer(conn)

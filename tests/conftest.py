@@ -1,5 +1,6 @@
 """Fixtures: real servers and real data."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # --import-mode=importlib leaves it out; `tests.servers` lives here
 
 from tests import servers  # noqa: E402  needs the line above
+
+# A runner started in the background hands down SIGINT ignored; what tests start is to hear Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 
@@ -121,3 +122,31 @@ def test_mends_that_mend_nothing_are_refused(plain_store, correction, who, sente
     stored = 3 - only(plain_store).id
     with pytest.raises(AsideError, match=f"message {stored} is stored, expected one that is kept aside"):
         aside.replay(plain_store, ids=[stored])
+
+
+def test_a_mend_does_not_slip_between_what_replay_read_and_what_it_stores(store, writer, monkeypatch):
+    """Else the message would be stored without it, and a rebuild would apply it."""
+    writer.write([said(batch(samples(3)), station="linan")])
+    number = only(store).id
+    aside.mend(store, number, Correction(station="lin-an"), **WHO)
+    refused = []
+
+    def mend_late():
+        try:
+            aside.mend(store, number, Correction(rename={"co2": "ch4"}), **WHO)
+        except AsideError as error:
+            refused.append(str(error))
+
+    late = threading.Thread(target=mend_late)
+    groups = aside._groups
+
+    def slow(*args, **kwargs):
+        for group in groups(*args, **kwargs):
+            late.start()
+            late.join(0.5)
+            yield group
+
+    monkeypatch.setattr(aside, "_groups", slow)
+    assert aside.replay(store).stored == 1
+    late.join(10)
+    assert refused == [f"message {number} is stored, expected one that is kept aside: see `skyledger aside list`"]
