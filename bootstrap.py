@@ -231,7 +231,7 @@ def bring_uv() -> None:
     pip = Pip()
     command = [*pip.command, "install", "--quiet", "--require-hashes", "--no-deps", "-r", str(part)]
     if subprocess.call(command, env=pip.environment) != 0:
-        say("no uv for this machine; pip installs everything, which takes longer")
+        say("uv could not be had (see above); pip installs everything, which takes longer")
     part.unlink()
 
 

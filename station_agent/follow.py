@@ -215,7 +215,9 @@ class Follower:
 
     def _find_strays(self, lost: Iterable[Position]) -> None:
         """Look for files that were renamed to what the pattern does not match, before they were read to their end."""
-        wanted = {position.inode: position for position in lost}
+        wanted: dict[int, list[Position]] = {}
+        for position in lost:  # an inode is given to another file once its own is deleted
+            wanted.setdefault(position.inode, []).append(position)
         if not wanted:
             return
         folder = (self._paths[self._last] if self._last else Path(self._pattern)).parent
@@ -224,14 +226,15 @@ class Follower:
         except OSError:
             return
         for entry in entries:
-            name, path, position = self._name(entry.path), Path(entry.path), wanted[entry.inode()]
+            name, path = self._name(entry.path), Path(entry.path)
             if name in self._paths:
                 continue
             known = self._positions.get(name)
             if known is None or not _file_fits(path, known):
-                if not _file_fits(path, position):
+                fitting = [position for position in wanted[entry.inode()] if _file_fits(path, position)]
+                if not fitting:
                     continue
-                self._move(name, position)
+                self._move(name, max(fitting, key=lambda position: position.offset))
             self._strays[name] = self._paths[name] = path
 
     def _move(self, name: str, position: Position) -> None:

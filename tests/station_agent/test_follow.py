@@ -224,6 +224,30 @@ def test_an_overlong_line_is_passed_over_through_a_restart(tmp_path, reader, mon
     assert rejected.line == 4
 
 
+def test_an_inode_used_again_hides_no_rotated_file(tmp_path, reader):
+    """Two files that were known had the same inode, one after the other; the second is looked for after a restart."""
+    path = log_file(tmp_path, 1)
+    path.write_text(text(0, 1))
+    reader.read(rescan=True)
+    inode = path.stat().st_ino
+    first = tmp_path / "rotated-1"
+    path.rename(first)
+    path.write_text(HEADER + "\n")
+    reader.read(rescan=True)
+    first.unlink()
+    for attempt in range(50):  # until the file system gives that inode to the file of the same name
+        path.rename(tmp_path / f"other-{attempt}")
+        path.write_text(HEADER + "\n")
+        if path.stat().st_ino == inode:
+            break
+    reader.read(rescan=True)
+    append(path, row(1) + "\n")
+    path.rename(tmp_path / "rotated-2")
+    path.write_text(HEADER + "\n")
+    reader.restart()
+    assert reader.read(rescan=True) == [1]
+
+
 class Rotation(RuleBasedStateMachine):
     """Anything an instrument, a rotation and a restarting agent may do in any order: each row comes once."""
 
