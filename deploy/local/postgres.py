@@ -286,7 +286,7 @@ def _give_way(cluster: Path, *, patience: float = 15) -> None:
     the same number by now: there we put our own, which it knows to be no server.
     """
     start = time.monotonic()
-    while (pid := _lock_file_pid(cluster)) and _is_server(pid, cluster):
+    while (pid := _pid_in(_lock_file_lines(cluster))) and _is_server(pid, cluster):
         # One whose supervisor was just killed needs a moment to begin stopping.
         allowed = patience if _status(cluster, pid) == "stopping" else 2
         if time.monotonic() - start > allowed:
@@ -305,8 +305,7 @@ def _lock_file_lines(cluster: Path) -> list[str]:
         return []
 
 
-def _lock_file_pid(cluster: Path) -> int | None:
-    lines = _lock_file_lines(cluster)
+def _pid_in(lines: list[str]) -> int | None:
     try:
         return abs(int(lines[LOCK_FILE_PID]))
     except (IndexError, ValueError):
@@ -314,8 +313,8 @@ def _lock_file_pid(cluster: Path) -> int | None:
 
 
 def _status(cluster: Path, pid: int) -> str:
-    lines = _lock_file_lines(cluster)
-    if _lock_file_pid(cluster) != pid or len(lines) <= LOCK_FILE_STATUS:
+    lines = _lock_file_lines(cluster)  # once: between two looks a killed server's file gives way to the new one's
+    if _pid_in(lines) != pid or len(lines) <= LOCK_FILE_STATUS:
         return ""
     return lines[LOCK_FILE_STATUS].strip()
 
