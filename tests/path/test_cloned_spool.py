@@ -3,6 +3,7 @@
 import random
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -24,7 +25,7 @@ def spooled(network):
         spool = configuration.parent / "spool.db"
         if not spool.exists():
             return False
-        with sqlite3.connect(f"file:{spool}?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(f"file:{spool}?mode=ro", uri=True)) as db:
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             return "batch" in tables and db.execute("SELECT count(*) FROM batch").fetchone()[0] >= 15
 
