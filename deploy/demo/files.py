@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from deploy.demo import fleet
-from deploy.demo.run import SERVICES, Steps
+from deploy.demo.run import SERVICES, STACK, Steps
 from deploy.errors import DeployError
 from deploy.local import stack as stacks
 from deploy.local.stack import Stack
@@ -72,8 +72,8 @@ def run(files: Path, directory: Path, *, steps: Steps) -> Outcome:
         except DriverError as error:
             unknown[path] = str(error).removeprefix(f"{path}: ")
     directory = directory.absolute()
-    stacks.remove(directory / "stack")
-    with Stack(directory / "stack", services=SERVICES) as stack:
+    stacks.remove(directory / STACK)
+    with Stack(directory / STACK, services=SERVICES) as stack:
         fleet.wait_for_ingest(stack.data_dir)
         catalogue.apply(stack.dsn, _catalogue(names[path] for path in paths if path not in unknown))
         with steps.step("agent → broker → database", len(paths)) as bar:

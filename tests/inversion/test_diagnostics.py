@@ -65,7 +65,7 @@ def test_neighbours_across_a_gap_or_of_one_time_are_no_pairs():
     case = built()
     case.y["time"] = (
         "obs",
-        case.y["time"].values + np.where(np.arange(N) >= 100, np.timedelta64(30, "D"), np.timedelta64(0)),
+        case.y["time"].values + np.where(np.arange(N) >= 100, np.timedelta64(30, "D"), np.timedelta64(0, "D")),
     )
     assert solve.batch(case).diagnostics.sites[0].pairs == 198
 

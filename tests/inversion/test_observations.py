@@ -107,7 +107,7 @@ def test_inlets_can_be_named_or_all():
     assert set(gather(both, "co2", inlet="50m").observations["inlet"].values) == {"50m"}
     together = gather(both, "co2", inlet="all", hours=None).observations
     assert together.sizes["obs"] == 96
-    assert (np.diff(together["time"].values) >= np.timedelta64(0)).all()
+    assert (np.diff(together["time"].values) >= np.timedelta64(0, "ns")).all()
 
 
 def test_a_tree_and_series_of_other_gases():

@@ -384,7 +384,7 @@ def test_station_series_takes_one_site_and_one_inlet():
     series = station_series(observations)
     assert series.attrs["site"] == "b 50m"
     assert series["mf_observed"].values.tolist() == list(np.arange(10.0, 22)[::-1])
-    assert (np.diff(series["time"].values) > np.timedelta64(0)).all()
+    assert (np.diff(series["time"].values) > np.timedelta64(0, "ns")).all()
     assert series["mf_observed"].attrs["units"] == "nmol mol-1"
     with pytest.raises(CrosscheckError, match="no site 'c': there are a, b"):
         station_series(observations, "c")

@@ -265,8 +265,10 @@ class Rotation(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "reader"):
-            self.every_row_comes_once()
-            shutil.rmtree(self.folder)
+            try:
+                self.every_row_comes_once()
+            finally:
+                shutil.rmtree(self.folder)
 
     def open_file(self):
         self.path = self.folder / f"live{self.files:03}.dat"

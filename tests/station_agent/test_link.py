@@ -26,8 +26,11 @@ def certificates(tmp_path_factory):
     folder.chmod(0o755)
     for name in ("ca", "other"):
         subject = ("-subj", f"/CN={name}", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem")
-        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject)
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # newer Pythons check it
+        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *usage, *subject)
+    (folder / "names").write_text(
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n"
+    )
     for name in ("broker", "lin-an"):
         keys = ("-keyout", f"{name}.key", "-out", f"{name}.csr")
         openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", *keys)
