@@ -173,7 +173,7 @@ def _write_files(truth: world.World, stations: Path, row_seconds: float, bar: Ba
 
 
 def _workers(count: int) -> Pool:
-    """Processes that Ctrl-C does not reach: it is ours to hear, and leaving the pool's block ends them.
+    """Return processes that Ctrl-C does not reach: it is ours to hear, and leaving the pool's block ends them.
 
     It is held back while they start: one that was only half started would wait for ever, and we for it. They
     inherit the closed ear.
