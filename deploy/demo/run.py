@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.pool import Pool
 from pathlib import Path
 from random import Random
@@ -176,8 +177,9 @@ def _workers(count: int) -> Pool:
     """Return processes that Ctrl-C does not reach: it is ours to hear, and leaving the pool's block ends them.
 
     It is held back while they start: one that was only half started would wait for ever, and we for it. They
-    inherit the closed ear.
+    inherit the closed ear. Their tracker is started before, for it opens the ear at its own start.
     """
+    resource_tracker.ensure_running()
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return multiprocessing.get_context("spawn").Pool(count)
