@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
-from multiprocessing.pool import Pool
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -166,25 +164,31 @@ def _write_files(truth: world.World, stations: Path, row_seconds: float, bar: Ba
         for number, (site, seed) in enumerate(zip(SITES, seeds, strict=True), start=1)
     ]
     rows = 0
-    with _workers(min(len(tasks), os.cpu_count() or 1)) as pool:
+    with ExitStack() as workers:  # Ctrl-C is ours to hear: leaving the block ends them
+        with _ctrl_c_later():
+            start = multiprocessing.get_context("spawn").Pool
+            pool = workers.enter_context(start(min(len(tasks), os.cpu_count() or 1), _deaf))
         for written in pool.imap_unordered(_write_one, tasks):
             rows += written
             bar.advance(truth.place.hours)
     return rows
 
 
-def _workers(count: int) -> Pool:
-    """Return processes that Ctrl-C does not reach: it is ours to hear, and leaving the pool's block ends them.
-
-    It is held back while they start: one that was only half started would wait for ever, and we for it. They
-    inherit the closed ear. Their tracker is started before, for it opens the ear at its own start.
-    """
-    resource_tracker.ensure_running()
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C back within the block: a worker only half started would wait for ever, and we for it."""
+    heard: list[int] = []
+    earlier = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
     try:
-        return multiprocessing.get_context("spawn").Pool(count)
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        signal.signal(signal.SIGINT, earlier)
+        if heard:
+            raise KeyboardInterrupt
+
+
+def _deaf() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_one(task: _Task) -> int:
