@@ -91,6 +91,16 @@ def changes(conn: Connection, consumer: str) -> list[Change]:
     return [Change(station, instrument, _ns(first), _ns(last) + _MS) for station, instrument, first, last in rows]
 
 
+def settled(conn: Connection) -> bool:
+    """Whether everything stored so far lies below the horizon, so that `changes` reports all of it now.
+
+    Any transaction that writes somewhere on the server, the server's own background work among them, holds the
+    horizon back while it lasts: a job that runs once, at the end of a delivery, waits for this.
+    """
+    last = "SELECT xid FROM message WHERE state = 'stored' ORDER BY xid DESC LIMIT 1"
+    return bool(_one(conn, f"SELECT coalesce(({last}) < pg_snapshot_xmin(pg_current_snapshot()), true)", []))
+
+
 def adopt(conn: Connection) -> int:
     """Make the change feed of a database that was restored from another server's dump usable; returns messages changed.
 

@@ -7,12 +7,13 @@ import pytest
 
 from deploy.errors import DeployError
 from deploy.jobs import qc
-from ingest import catalogue, decode, read
+from ingest import catalogue, decode, feed, read
 from ingest.database import connect
 from ingest.migrate import migrate
 from ingest.store import Writer
 from station_agent.sample import Sample
 from station_agent.wire import encode_batch, instrument_topic, parse_topic
+from tests.deploy.processes import eventually
 from tests.path.network import INSTRUMENT, STATION, document
 
 START = 1_751_328_000  # 2025-07-01T00:00:00Z
@@ -41,6 +42,7 @@ def put(dsn, batch, *, seq, instrument=INSTRUMENT):
     said = decode.contents(decode.Message.received(topic, payload), now_ms=int(time.time() * 1000))
     with connect(dsn) as conn:
         assert Writer(conn).write([said]).results[0].outcome == "stored"
+        assert eventually(lambda: feed.settled(conn))
 
 
 def hours(dsn):
