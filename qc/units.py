@@ -37,6 +37,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "box_temperature": Quantity("degC", "temperature of the instrument's box"),
     "ambient_temperature": Quantity("degC", "air temperature", "air_temperature"),
     "ambient_pressure": Quantity("hPa", "air pressure", "air_pressure"),
+    "dew_point": Quantity("degC", "dew point", "dew_point_temperature"),
     "relative_humidity": Quantity("%", "relative humidity", "relative_humidity"),
     "wind_speed": Quantity("m s-1", "wind speed", "wind_speed"),
     "wind_direction": Quantity("degree", "direction the wind comes from", "wind_from_direction"),

@@ -1,20 +1,26 @@
-"""The command ``station-agent``: run, check, status, replay."""
+"""The command ``station-agent``: run, check, doctor, status, replay, export, sizing."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from station_agent import __version__
-from station_agent.errors import AgentError
+from station_agent.errors import AgentError, SpoolDamagedError
 
 if TYPE_CHECKING:
+    import threading
+
     from station_agent.config import Config
-    from station_agent.sources import Source
     from station_agent.spool import Spool
+
+
+DAMAGED_AGAIN_S: Final = 60.0
+"""A spool found damaged so soon after the last one ends the agent; whoever started it starts it again later."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "run": _run,
         "check": _check,
         "status": _status,
+        "doctor": _doctor,
         "replay": _replay,
+        "export": _export,
+        "sizing": _sizing,
     }
     try:
         return commands[options.command](options)
@@ -46,10 +55,32 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "check", "name every fault of the configuration")
     status = _command(commands, "status", "say what the spool holds; needs no running agent")
     status.add_argument("--json", action="store_true", help="as JSON")
+    doctor = _command(commands, "doctor", "look at everything a station needs, and say what to do")
+    doctor.add_argument("--lang", choices=("en", "zh"), help="language; else by LC_ALL, LC_MESSAGES or LANG")
     replay = _command(commands, "replay", "read files once and deliver them")
     replay.add_argument("--instrument", required=True, metavar="NAME", help="the instrument that wrote them")
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    export = _command(commands, "export", "write what the spool holds as CSV; the agent may be running")
+    export.add_argument("--to", required=True, type=Path, metavar="FILE", help="new file for the samples")
+    export.add_argument("--events", type=Path, metavar="FILE", help="new file for the events [FILE-events.csv]")
+    sizing = _command(commands, "sizing", "say how many days the quota holds and what the link carries")
+    sizing.add_argument("--rate", type=_positive, metavar="HZ", help="samples a second of all instruments together")
+    sizing.add_argument("--quantities", type=_count, default=20, metavar="N", help="numbers in a sample [20]")
     return parser
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 1e-6 <= number <= 1e4:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0.000001 to 10000")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 to 1000")
+    return number
 
 
 def _command(
@@ -65,24 +96,60 @@ def _command(
 
 
 def _run(options: argparse.Namespace) -> int:
+    from station_agent.agent import Agent, Ending  # noqa: PLC0415
     from station_agent.config import read_config  # noqa: PLC0415
+    from station_agent.notify import Notifier  # noqa: PLC0415
     from station_agent.sources import open_source  # noqa: PLC0415
+    from station_agent.spool import Reading  # noqa: PLC0415
 
-    config = read_config(options.config)
-    with _spool(config) as spool:
-        sources = [open_source(entry, spool.positions(entry.name)) for entry in config.instruments]
-        _drive(config, spool, sources, until_drained=options.until_drained)
+    _use_one_heap()
+    damaged = float("-inf")
+    stop, notifier, ending, unstored = _stop_on_signals(), Notifier(), Ending.RELOAD, list[Reading]()
+    while ending is Ending.RELOAD:
+        config = read_config(options.config)
+        try:
+            with _spool(config) as spool:
+                sources = [open_source(entry, spool.positions(entry.name)) for entry in config.instruments]
+                agent = Agent(config, spool, sources, take_config=True, notifier=notifier, unstored=unstored)
+                unstored = agent.unstored
+                ending = agent.run(stop, until_drained=options.until_drained)
+        except SpoolDamagedError as error:
+            if time.monotonic() - damaged < DAMAGED_AGAIN_S:
+                raise  # the disk is bad: a new spool on it is damaged as soon
+            _set_aside(config, error)
+            damaged = time.monotonic()
     return 0
 
 
+def _use_one_heap() -> None:
+    """Keep the C library from making a heap for each thread: the agent has two that matter, and 3 MB count."""
+    import contextlib  # noqa: PLC0415
+    import ctypes  # noqa: PLC0415
+
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
+
+
+def _set_aside(config: Config, error: SpoolDamagedError) -> None:
+    """Put a new spool in the place of one that was found damaged while it was in use."""
+    import logging  # noqa: PLC0415
+
+    from station_agent.rescue import set_aside  # noqa: PLC0415
+
+    logging.getLogger(__name__).error("%s; it is set aside, and what can be read of it is carried over", error)
+    station, samples = config.station, config.batch.samples
+    set_aside(config.spool.path, str(error), station=station, samples=samples, report_to=config.instruments[0].name)
+
+
 def _replay(options: argparse.Namespace) -> int:
+    from station_agent.agent import Agent  # noqa: PLC0415
     from station_agent.config import read_config  # noqa: PLC0415
     from station_agent.sources import FiniteFiles  # noqa: PLC0415
 
     config = read_config(options.config)
     source = FiniteFiles(config.instrument(options.instrument), options.files)
     with _spool(config) as spool:
-        _drive(config, spool, [source], until_drained=True)
+        Agent(config, spool, [source]).run(_stop_on_signals(), until_drained=True)
     return 0
 
 
@@ -103,25 +170,61 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from station_agent.doctor import examine  # noqa: PLC0415
+    from station_agent.words import language  # noqa: PLC0415
+
+    well = True
+    for line in examine(options.config, language=options.lang or language()):
+        print(line.text, flush=True)  # noqa: T201 - the command's answer, as it comes
+        well = well and line.ok
+    return 0 if well else 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    from station_agent.config import read_config  # noqa: PLC0415
+    from station_agent.export import export  # noqa: PLC0415
+
+    samples = options.to
+    events = options.events or samples.with_name(f"{samples.stem}-events.csv")
+    done = export(read_config(options.config).spool.path, samples, events)
+    print(f"{samples}: {done.samples:,} samples")  # noqa: T201 - the command's answer
+    print(f"{events}: {done.events:,} events")  # noqa: T201 - the command's answer
+    if done.unreadable:
+        print(f"{done.unreadable:,} batches could not be read and were left out", file=sys.stderr)  # noqa: T201
+    return 1 if done.unreadable else 0
+
+
+def _sizing(options: argparse.Namespace) -> int:
+    from station_agent.config import read_config  # noqa: PLC0415
+    from station_agent.sizing import made_up, measured, said  # noqa: PLC0415
+
+    config = read_config(options.config)
+    rate = None if options.rate else measured(config)
+    if rate is None:
+        rate = made_up(config, per_second=options.rate or len(config.instruments), quantities=options.quantities)
+    print("\n".join(said(config, rate)))  # noqa: T201 - the command's answer
+    return 0
+
+
 def _spool(config: Config) -> Spool:
-    from station_agent.spool import Spool  # noqa: PLC0415
+    from station_agent.rescue import open_spool  # noqa: PLC0415
 
-    return Spool(config.spool.path, station=config.station, samples=config.batch.samples)
+    station, samples = config.station, config.batch.samples
+    return open_spool(config.spool.path, station=station, samples=samples, report_to=config.instruments[0].name)
 
 
-def _drive(config: Config, spool: Spool, sources: Sequence[Source], *, until_drained: bool) -> None:
-    """Run the agent until it is done, or SIGTERM or SIGINT says stop."""
+def _stop_on_signals() -> threading.Event:
+    """Log to stderr, and return what is set when SIGTERM or SIGINT says stop."""
     import logging  # noqa: PLC0415
     import signal  # noqa: PLC0415
     import threading  # noqa: PLC0415
-
-    from station_agent.agent import Agent  # noqa: PLC0415
 
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Agent(config, spool, sources).run(stop, until_drained=until_drained)
+    return stop
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ acknowledged. The window begins at `max_inflight`, grows by one with each acknow
 `max_unacknowledged`, and is halved when batches had to be sent again. A batch confirmed by the broker but not
 acknowledged within `resend` seconds is sent again; that time doubles, up to ten minutes, while nothing is acknowledged.
 When the connection is lost everything unacknowledged is sent again, in order.
+
+With ``batch.order = "live-first"`` what is frozen after connecting takes turns with what waited before, so that a
+station back after a month is seen at once; each of the two goes in order.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Callable
 from typing import Final
 
 from station_agent.config import Config
-from station_agent.errors import WireError
+from station_agent.errors import SpoolUnwritableError, WireError
 from station_agent.link import Link
 from station_agent.spool import Acknowledged, Frozen, Spool
 from station_agent.wire import Acknowledgement, Kind, decode_acknowledgements, instrument_topic, station_topic
@@ -28,6 +31,8 @@ LAST_RETRY_S: Final = 120.0
 STEADY_S: Final = 30.0
 """A connection that held this long, or brought an acknowledgement, lets the next retry begin anew."""
 LAST_RESEND_S: Final = 600.0
+APPLY_AGAIN_S: Final = 2.0
+"""Seconds until acknowledgements are applied again that a full disk did not take."""
 FETCH: Final = 64
 """Batches fetched from the spool at once."""
 
@@ -47,6 +52,8 @@ class Delivery:
         Returns the status payload for a state (``online``, ``stopped``, ``lost``).
     draw
         Source of the jitter.
+    on_config
+        Called with each configuration the server has pushed; None: they are not asked for.
     on_step
         Called with ``published`` after each batch that was handed to the connection: where a test pulls the plug.
     """
@@ -58,12 +65,13 @@ class Delivery:
         *,
         status: Callable[[str], bytes],
         draw: random.Random | None = None,
+        on_config: Callable[[bytes], object] | None = None,
         on_step: Callable[[str], object] = lambda _step: None,
     ) -> None:
         self._config, self._spool, self._status = config, spool, status
         # Jitter guards nothing.
         self._draw = draw or random.Random()  # noqa: S311
-        self._on_step = on_step
+        self._on_step, self._on_config = on_step, on_config
         self.client_id = f"{config.station}-{secrets.token_hex(6)}"
         """The same for every connection of this process, another in every process."""
         self.acknowledged = 0
@@ -72,12 +80,15 @@ class Delivery:
         """Those of them that the server keeps aside, to be mended."""
         self._status_topic = station_topic(config.station, Kind.STATUS)
         self._ack_topic = station_topic(config.station, Kind.ACK)
+        self._config_topic = station_topic(config.station, Kind.CONFIG) if on_config else ""
         self._topics: dict[tuple[str, Kind], str] = {}
         self._link: Link | None = None
         self._opened: float | None = None
         self._failures = 0
         self._next_attempt = 0.0
         self._heartbeat_due = 0.0
+        self._said: list[Acknowledgement] = []
+        self._apply_at = 0.0
         self._window = config.batch.max_inflight
         self._resend_s = config.batch.resend
         self._begin_anew()
@@ -85,6 +96,8 @@ class Delivery:
     def _begin_anew(self) -> None:
         """Forget what was sent: a new connection sends everything unacknowledged, in order."""
         self._cursor = 0
+        self._live = self._spool.newest if self._config.batch.order == "live-first" else None
+        self._live_turn = False
         self._again: deque[int] = deque()
         self._turn = False
         self._sent: dict[str, int] = {}
@@ -117,6 +130,10 @@ class Delivery:
         if link.lost:
             self._lose(link)
 
+    def beat_soon(self) -> None:
+        """Let the status be said at the next step."""
+        self._heartbeat_due = 0.0
+
     def close(self, *, grace: float) -> None:
         """Say that the agent stops, wait up to `grace` seconds for what is under way, and disconnect."""
         link, self._link = self._link, None
@@ -138,6 +155,7 @@ class Delivery:
             will_topic=self._status_topic,
             will=self._status("lost"),
             ack_topic=self._ack_topic,
+            config_topic=self._config_topic,
         )
 
     def _greet(self, link: Link) -> None:
@@ -175,9 +193,23 @@ class Delivery:
                 self._confirmed[digest] = now
         link.confirmed.clear()
         received, link.received = link.received, []
-        said = [item for payload in received for item in self._read(payload)]
-        if said:
-            self._apply(self._spool.acknowledge(said))
+        self._said += [item for payload in received for item in self._read(payload)]
+        if self._said and now >= self._apply_at:
+            self._acknowledge(now)
+        configs, link.configs = link.configs, []
+        if self._on_config is not None:
+            for payload in configs:
+                self._on_config(payload)
+
+    def _acknowledge(self, now: float) -> None:
+        """Apply what the server said; where the disk does not take it, what was said is kept for the next attempt."""
+        try:
+            result = self._spool.acknowledge(self._said)
+        except SpoolUnwritableError:
+            self._apply_at = now + APPLY_AGAIN_S
+            return
+        self._said = []
+        self._apply(result)
 
     def _read(self, payload: bytes) -> list[Acknowledgement]:
         try:
@@ -242,6 +274,13 @@ class Delivery:
         return []
 
     def _onward(self, limit: int) -> list[Frozen]:
+        self._live_turn = not self._live_turn
+        if self._live is not None and self._live_turn:
+            batches = self._spool.unsent(after=self._live, limit=limit)
+            if batches:
+                self._live = batches[-1].id
+            if fresh := [batch for batch in batches if batch.digest not in self._sent]:
+                return fresh
         while batches := self._spool.unsent(after=self._cursor, limit=limit):
             self._cursor = batches[-1].id
             if fresh := [batch for batch in batches if batch.digest not in self._sent]:

@@ -19,3 +19,11 @@ class DriverError(AgentError):
 
 class SpoolError(AgentError):
     """The spool cannot be opened, read or written."""
+
+
+class SpoolUnwritableError(SpoolError):
+    """The spool cannot be written now (a full or read-only disk, a file somebody else holds); nothing was changed."""
+
+
+class SpoolDamagedError(SpoolError):
+    """The spool's file is no longer what SQLite wrote; it has to be set aside."""

@@ -30,6 +30,9 @@ KNOWN_BY: Final = 1024
 """Bytes before the position a file is known by."""
 SETTLED_S: Final = 60.0
 """Seconds without a change after which a file that has a successor is taken to be complete."""
+MOST_ABSENT: Final = 1000
+"""Files that are gone and still known, at most: 41 days of hourly ones. One that comes back after being forgotten is
+read again, and the server has its samples already."""
 RESCAN_S: Final = 10.0
 """Seconds between looks at the whole folder; the file that is followed is looked at each time."""
 
@@ -171,7 +174,17 @@ class Follower:
             elif self._seen.get(name) != _signature(status) or (name in self._unfinished and name != self._last):
                 fresh[name] = status
         self._identify(fresh)
+        self._forget()
         self._unread = sorted({*fresh, *self._strays} & set(self._paths))
+
+    def _forget(self) -> None:
+        """Forget files that are gone, the first by name, where there are very many."""
+        gone = sorted({*self._positions} - {*self._paths})
+        for name in gone[: max(0, len(gone) - MOST_ABSENT)]:
+            del self._positions[name]
+            self._moved[name] = None
+            self._seen.pop(name, None)
+            self._absent.discard(name)
 
     def _identify(self, fresh: Mapping[str, os.stat_result]) -> None:
         """Find the position of each file by what was last read of it, whatever it is called now."""

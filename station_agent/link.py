@@ -7,6 +7,7 @@ everything else happens in `loop`, called by the one thread that reads, spools a
 from __future__ import annotations
 
 import select
+import socket
 import ssl
 import threading
 import time
@@ -40,11 +41,22 @@ class Link:
         What the broker says, retained, if the connection is lost.
     ack_topic
         Where acknowledgements come in.
+    config_topic
+        Where configurations come in; empty: none are wanted.
     """
 
-    def __init__(self, broker: Broker, *, client_id: str, will_topic: str, will: bytes, ack_topic: str) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        client_id: str,
+        will_topic: str,
+        will: bytes,
+        ack_topic: str,
+        config_topic: str = "",
+    ) -> None:
         self._broker = broker
-        self._ack_topic = ack_topic
+        self._ack_topic, self._config_topic = ack_topic, config_topic
         self.open = False
         """Whether the broker has accepted the connection."""
         self.lost = ""
@@ -53,9 +65,12 @@ class Link:
         """What an operator should know; to be taken by the caller."""
         self.received: list[bytes] = []
         """Payloads of the ack topic; to be taken by the caller."""
+        self.configs: list[bytes] = []
+        """Payloads of the config topic; to be taken by the caller."""
         self.confirmed: list[int] = []
         """Message ids the broker has confirmed; to be taken by the caller."""
         self._under_way: set[int] = set()
+        self._ack_subscription: int | None = None
         self._last_heard = time.monotonic()
         self._client = self._make_client(client_id, will_topic, will)
         self._connecting = threading.Thread(target=self._connect, name="connect", daemon=True)
@@ -165,15 +180,23 @@ class Link:
             self.lost = f"the broker refused the connection: {code}"
             return
         self.open = True
+        sock: Any = self._client.socket()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # few in flight: none is to wait for company
         self._last_heard = time.monotonic()
-        self._client.subscribe(self._ack_topic, qos=1)
+        _, self._ack_subscription = self._client.subscribe(self._ack_topic, qos=1)
+        if self._config_topic:
+            self._client.subscribe(self._config_topic, qos=1)
 
-    def _on_subscribe(self, _client: object, _data: object, _mid: int, codes: list[ReasonCode], _more: object) -> None:
-        if any(code.value >= SUBSCRIBE_REFUSED for code in codes):
+    def _on_subscribe(self, _client: object, _data: object, mid: int, codes: list[ReasonCode], _more: object) -> None:
+        if not any(code.value >= SUBSCRIBE_REFUSED for code in codes):
+            return
+        if mid == self._ack_subscription:
             self.warnings.append(
                 f"the broker refuses the subscription to {self._ack_topic}: nothing can be acknowledged, "
                 "so nothing will leave the spool; check the broker's access rules"
             )
+        else:
+            self.warnings.append(f"the broker refuses the subscription to {self._config_topic}: none is taken from it")
 
     def _on_publish(self, _client: object, _data: object, mid: int, _code: object, _more: object) -> None:
         self._last_heard = time.monotonic()
@@ -182,7 +205,8 @@ class Link:
 
     def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         self._last_heard = time.monotonic()
-        self.received.append(bytes(message.payload))
+        into = self.configs if message.topic == self._config_topic else self.received
+        into.append(bytes(message.payload))
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:

@@ -45,6 +45,11 @@ def take(path: Path) -> int:
     return handle
 
 
+def release(handle: int) -> None:
+    """Let others have the spool."""
+    os.close(handle)
+
+
 def _taken(handle: int) -> bool:
     """Whether this process holds the lock now."""
     try:

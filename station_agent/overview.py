@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,18 @@ def overview(path: Path) -> Overview:
     SpoolError
         There is no spool, or it cannot be read.
     """
-    if not path.exists():
-        raise SpoolError(f"{path}: there is no spool yet; it is made when the agent is first run")
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
-        try:
+        with closing(open_to_read(path)) as db:
             return _overview(db, path)
-        finally:
-            db.close()
     except sqlite3.Error as error:
         raise SpoolError(f"{path}: the spool cannot be read: {error}") from None
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Return a connection that only reads, also while an agent runs; raises SpoolError where there is no spool."""
+    if not path.exists():
+        raise SpoolError(f"{path}: there is no spool yet; it is made when the agent is first run")
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
 
 
 def _overview(db: sqlite3.Connection, path: Path) -> Overview:

@@ -12,7 +12,9 @@ from typing import Any
 from station_agent.config import Config, Instrument
 from station_agent.drivers import DRIVERS, recognise
 from station_agent.errors import DriverError
+from station_agent.live.makers import connected
 from station_agent.overview import Overview, overview
+from station_agent.pushed import kept_path
 
 
 def checked(config: Config) -> Iterator[str]:
@@ -20,9 +22,20 @@ def checked(config: Config) -> Iterator[str]:
     broker = config.broker
     security = "TLS" if broker.tls else "without TLS"
     yield f"{config.file}: no faults"
+    if config.pushed and config.pushed.id:
+        yield f"with the changes {config.pushed.id} that the server has pushed ({kept_path(config.spool.path)})"
+    if config.pushed and config.pushed.refused:
+        faults = "; ".join(config.pushed.refused.get("faults", ()))
+        yield f"note: changes {config.pushed.refused.get('id')} that the server pushed were refused: {faults}"
     yield f"station {config.station}, broker {broker.host}:{broker.port} {security}, spool {config.spool.path}"
     for instrument in config.instruments:
-        yield f"instrument {instrument.name} ({instrument.driver}): {_files(instrument)}"
+        yield f"instrument {instrument.name} ({instrument.driver}): {_where_from(instrument)}"
+
+
+def _where_from(instrument: Instrument) -> str:
+    if instrument.connection is not None:
+        return connected(instrument.driver, instrument.options, instrument.connection, poll=instrument.poll)
+    return _files(instrument)
 
 
 def _files(instrument: Instrument) -> str:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from station_agent.config import Instrument
 from station_agent.drivers import DRIVERS, make_parser, recognise
-from station_agent.drivers.lines import Aside, LineStream, Parsed, read_blocks
+from station_agent.drivers.lines import LineStream, read_blocks
 from station_agent.drivers.simulated import Simulator, read_settings
 from station_agent.errors import DriverError
 from station_agent.follow import Follower
-from station_agent.spool import Notice, Reading
+from station_agent.rejections import rejections
+from station_agent.spool import Reading
 
-SHOWN: Final = 8_192
-"""Characters of a rejected line that are reported."""
 SIMULATED_AT_ONCE: Final = 600
 """Samples a simulation that is behind its time gives in one go."""
 SIMULATION: Final = "simulation"
@@ -39,9 +37,17 @@ class Source(Protocol):
     def remainder(self) -> Mapping[str, int]:
         """Return file -> bytes of a last line still being written."""
 
+    def close(self) -> None:
+        """Let go of what is held open."""
+
 
 def open_source(instrument: Instrument, positions: Mapping[str, dict[str, Any]]) -> Source:
     """Return the source an instrument's configuration asks for, going on from the stored positions."""
+    if instrument.connection is not None:
+        # Sockets and serial ports are needed where an instrument is read live only.
+        from station_agent.live.source import LiveSource  # noqa: PLC0415
+
+        return LiveSource(instrument, positions)
     if DRIVERS[instrument.driver].reads_files:
         return FollowedFiles(instrument, positions)
     position = positions.get(SIMULATION)
@@ -71,6 +77,9 @@ class FollowedFiles:
         """Return file -> bytes after its last line end."""
         return self._follower.unfinished
 
+    def close(self) -> None:
+        """Do nothing: no file is held open."""
+
 
 class FiniteFiles:
     """Files read once from beginning to end, wherever they are; nothing of it is remembered.
@@ -97,7 +106,11 @@ class FiniteFiles:
         """Return nothing: an unfinished last line of a finite file is kept aside."""
         return {}
 
-    def _read(self, files: Iterable[Path]) -> Iterator[Reading]:
+    def close(self) -> None:
+        """Close the file that is being read."""
+        self._readings.close()
+
+    def _read(self, files: Iterable[Path]) -> Generator[Reading, None, None]:
         instrument = self.instrument
         for file in files:
             stream = LineStream(make_parser(instrument.driver, instrument.options))
@@ -136,32 +149,8 @@ class Simulation:
         """Return nothing."""
         return {}
 
-
-def rejections(parsed: Parsed, *, instrument: Instrument, file: str) -> list[Notice]:
-    """Return an event for each rejected line: what it takes to read the line again once it is corrected.
-
-    Its time is that of the last sample before it (the same however often the file is read), or now.
-    """
-    return [_rejection(aside, instrument, file) for aside in parsed.asides]
-
-
-def _rejection(aside: Aside, instrument: Instrument, file: str) -> Notice:
-    rejected = aside.rejected
-    detail = {
-        "driver": instrument.driver,
-        "options": dict(instrument.options),
-        "file": os.fsencode(file).decode("utf-8", "backslashreplace"),
-        "line": rejected.line,
-        "header": None if aside.header is None else _storable(aside.header),
-        "text": _storable(rejected.text[:SHOWN]),
-        "reason": _storable(rejected.reason),
-    }
-    return Notice("line_rejected", aside.time_ns if aside.time_ns is not None else time.time_ns(), detail)
-
-
-def _storable(text: str) -> str:
-    """Spell out NUL, which the server's database cannot keep; a file damaged by a power cut is full of it."""
-    return text.replace("\0", "\\x00")
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
 
 
 def _check_file(file: Path, instrument: Instrument) -> None:

@@ -12,7 +12,6 @@ A spool file has an id, drawn when it is made. If the server says that a number 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 import uuid
@@ -23,13 +22,22 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from station_agent import lock
-from station_agent.errors import SpoolError
+from station_agent.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
 from station_agent.sample import Sample
+from station_agent.shedding import Change, Loss, Stored, losses, plan
 from station_agent.wire import Acknowledgement, Kind, Outcome, digest, encode_batch, encode_event, reencode
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+UPGRADES: Final = {1: "ALTER TABLE batch ADD COLUMN thinned INTEGER NOT NULL DEFAULT 0"}
+"""Schema version -> what makes the next one of it."""
 BUSY_S: Final = 10.0
 """How long another process may hold the file before writing to it fails."""
+INSERT: Final = (
+    "INSERT INTO batch (digest, spool, seq, instrument, kind, samples, frozen_ms, payload) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+MOST_SHED: Final = 10_000
+"""Batches given up at once at most."""
 SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE batch (
@@ -41,7 +49,8 @@ CREATE TABLE batch (
     kind TEXT NOT NULL,
     samples INTEGER NOT NULL,
     frozen_ms INTEGER NOT NULL,
-    payload BLOB NOT NULL
+    payload BLOB NOT NULL,
+    thinned INTEGER NOT NULL DEFAULT 0  -- how often every second sample was taken out of it
 );
 CREATE TABLE pending (id INTEGER PRIMARY KEY, instrument TEXT NOT NULL, samples TEXT NOT NULL);
 CREATE TABLE position (
@@ -166,11 +175,11 @@ class Spool:
             self._id, self._next_seq = self._numbering()
             self._batches, self._queued_samples, self._size = self._sums()
             self._load_pending()
+            self._db.execute("SELECT * FROM position LIMIT 1").fetchall()  # there, or the file is damaged
+            self._lost = int(self._meta("lost_samples") or 0)
         except sqlite3.Error as error:
             self.close()
-            raise SpoolError(
-                f"{path}: the spool cannot be opened: {error}; set the file aside and start again"
-            ) from None
+            raise fault(error)(f"{path}: the spool cannot be opened: {error}") from None
         except SpoolError:
             self.close()
             raise
@@ -185,7 +194,7 @@ class Spool:
         """Close the file and let others have it."""
         if hasattr(self, "_db"):
             self._db.close()
-        os.close(self._lock)
+        lock.release(self._lock)
 
     # --- what is in it -----------------------------------------------------------------------
 
@@ -201,6 +210,16 @@ class Spool:
         return Queue(self._batches, self._queued_samples, self._size, oldest[0][0] if oldest else None)
 
     @property
+    def newest(self) -> int:
+        """The number of the newest frozen batch that has not left; 0: none."""
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM batch")[0][0])
+
+    @property
+    def lost_samples(self) -> int:
+        """Samples given up for the quota since the spool was made."""
+        return self._lost
+
+    @property
     def empty(self) -> bool:
         """Whether every frozen batch has been acknowledged."""
         return self._batches == 0
@@ -208,7 +227,10 @@ class Spool:
     @property
     def used_bytes(self) -> int:
         """Bytes of the file that hold something."""
-        return used_bytes(self._db)
+        try:
+            return used_bytes(self._db)
+        except sqlite3.Error as error:
+            raise fault(error)(f"{self.path}: the spool cannot be read: {error}") from None
 
     def pending(self, instrument: str) -> int:
         """Return how many samples of an instrument wait for their batch to fill."""
@@ -290,6 +312,80 @@ class Spool:
             rekeyed={row[1]: row[0] for row, outcome in found if outcome is Outcome.REKEY},
         )
 
+    def report(self, instrument: str, notice: Notice) -> None:
+        """Spool an event."""
+        self.append(Reading(instrument, notices=[notice]))
+
+    def adopt(
+        self,
+        batches: Sequence[tuple[Any, ...]],
+        pending: Mapping[str, Sequence[Sample]],
+        positions: Iterable[tuple[str, str, str]],
+    ) -> None:
+        """Take over what was read of another spool of this station, into this new one.
+
+        Parameters
+        ----------
+        batches
+            (digest, spool, seq, instrument, kind, samples, frozen_ms, payload), in the order they are to be sent.
+        pending
+            Instrument -> samples that had not been frozen.
+        positions
+            (instrument, source, state as JSON).
+        """
+        with self._transaction("adopt") as db:
+            db.executemany(INSERT, batches)
+            for name, samples in pending.items():
+                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, _pack(samples)))
+            db.executemany("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", positions)
+        for name, samples in pending.items():
+            self._pending.setdefault(name, []).extend(samples)
+        self._batches, self._queued_samples, self._size = self._sums()
+
+    def shed(self, size: int, *, thin: bool) -> list[Loss]:
+        """Give up readings to free so many bytes; what is lost is told by events ``readings_lost``, one an instrument.
+
+        Parameters
+        ----------
+        size
+            Bytes to free, of payloads.
+        thin
+            False: the oldest batches leave. True: of the batches thinned least often, the oldest first, every second
+            sample of each kind leaves (see `station_agent.shedding.halves`).
+
+        Returns
+        -------
+        list of Loss
+            Empty where there is nothing to give up: events stay.
+
+        Notes
+        -----
+        What stays of a thinned batch is frozen anew under a new number. Where its first bytes had been sent and are
+        stored after all, the server has the samples that stay twice and stores them once.
+        """
+        lost: list[Loss] = []
+        changes = plan(self._sheddable(thin=thin), size=size, thin=thin)
+        if not changes:
+            return lost
+        lost = losses(changes)
+        before = self._next_seq
+        total = self._lost + sum(loss.samples for loss in lost)
+        try:
+            with self._transaction("shed") as db:
+                for change in changes:
+                    self._shed(db, change)
+                for loss in lost:
+                    rows = self._freeze(loss.instrument, (), [_told(loss, thin=thin, now_ms=self._now_ms())])
+                    self._insert(db, rows)
+                    self._next_seq += len(rows)
+                _set(db, "lost_samples", total)
+        except BaseException:
+            self._next_seq = before
+            raise
+        self._lost = total
+        self._batches, self._queued_samples, self._size = self._sums()
+        return lost
+
     # --- inside ------------------------------------------------------------------------------
 
     def _prepare(self, station: str) -> None:
@@ -304,6 +400,8 @@ class Spool:
             if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 raise SpoolError(f"{self.path}: an SQLite file, but no spool; name another file in spool.path")
             self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        for old in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            self._db.executescript(f"BEGIN IMMEDIATE; {UPGRADES[old]}; PRAGMA user_version = {old + 1}; COMMIT;")
         if self._meta("station") is None:
             with self._transaction("create") as db:
                 _set(db, "spool", uuid.uuid4())
@@ -326,7 +424,7 @@ class Spool:
 
     def _load_pending(self) -> None:
         for name, packed in self._rows("SELECT instrument, samples FROM pending ORDER BY id"):
-            self._pending.setdefault(name, []).extend(_unpack(packed))
+            self._pending.setdefault(name, []).extend(unpack(packed))
 
     def _meta(self, key: str) -> str | None:
         rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
@@ -336,7 +434,7 @@ class Spool:
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise SpoolError(f"{self.path}: the spool cannot be read: {error}") from None
+            raise fault(error)(f"{self.path}: the spool cannot be read: {error}") from None
 
     def _find(self, key: str) -> list[tuple[Any, ...]]:
         return self._rows("SELECT id, digest, spool, samples, length(payload) FROM batch WHERE digest = ?", (key,))
@@ -357,11 +455,7 @@ class Spool:
 
     def _insert(self, db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
-            sql = (
-                "INSERT INTO batch (digest, spool, seq, instrument, kind, samples, frozen_ms, payload) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            )
-            db.executemany(sql, rows)
+            db.executemany(INSERT, rows)
             _set(db, "next_seq", self._next_seq + len(rows))
 
     def _count(self, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -369,6 +463,27 @@ class Spool:
         self._batches += len(rows)
         self._queued_samples += sum(row[5] for row in rows)
         self._size += sum(len(row[7]) for row in rows)
+
+    def _sheddable(self, *, thin: bool) -> Iterator[Stored]:
+        """Yield batches of samples in the order they are to be given up; as many as one call may give up at most."""
+        order = "thinned, id" if thin else "id"
+        sql = f"SELECT id FROM batch WHERE kind = 'data' ORDER BY {order} LIMIT {MOST_SHED}"  # noqa: S608 - our own words
+        for (number,) in self._rows(sql):
+            (row,) = self._rows("SELECT id, instrument, payload, thinned FROM batch WHERE id = ?", (number,))
+            yield Stored(*row)
+
+    def _shed(self, db: sqlite3.Connection, change: Change) -> None:
+        if not change.stay:
+            db.execute("DELETE FROM batch WHERE id = ?", (change.batch.id,))
+            return
+        payload = encode_batch(change.stay, spool=self._id, seq=self._next_seq)
+        db.execute(
+            "UPDATE batch SET digest = ?, spool = ?, seq = ?, samples = ?, payload = ?, thinned = thinned + 1"
+            " WHERE id = ?",
+            (digest(payload), self._id, self._next_seq, len(change.stay), payload, change.batch.id),
+        )
+        self._next_seq += 1
+        _set(db, "next_seq", self._next_seq)
 
     def _rekey(self, db: sqlite3.Connection, row: tuple[Any, ...]) -> int:
         """Freeze one batch again; return by how many bytes it grew."""
@@ -402,7 +517,7 @@ class Spool:
                     db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise SpoolError(
+            raise fault(error)(
                 f"{self.path}: the spool cannot be written ({step}: {error}); nothing of it was changed; "
                 "look at the disk's space and at who else has the file open"
             ) from None
@@ -411,7 +526,7 @@ class Spool:
 
 STEPS: Final = tuple(
     f"{transaction}: {step}"
-    for transaction in ("create", "append", "freeze", "acknowledge")
+    for transaction in ("create", "append", "freeze", "acknowledge", "shed", "adopt")
     for step in ("begun", "written", "committed")
 )
 """Every step `Spool` names."""
@@ -426,6 +541,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA journal_size_limit = 16777216")
+        db.execute("PRAGMA cache_size = -512")  # KiB; what is written is read again once, long after
     except sqlite3.Error:
         db.close()
         raise
@@ -437,6 +553,29 @@ def used_bytes(db: sqlite3.Connection) -> int:
     names = ("page_size", "page_count", "freelist_count")
     page, pages, free = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
     return int(page * (pages - free))
+
+
+def fault(error: sqlite3.Error) -> type[SpoolError]:
+    """Return what an error of SQLite means for the spool: damaged, not writable now, or something else."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return SpoolDamagedError
+    if code == sqlite3.SQLITE_ERROR and "no such" in str(error):  # a table or column of ours is missing
+        return SpoolDamagedError
+    passing = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY)
+    return SpoolUnwritableError if code in (*passing, sqlite3.SQLITE_CANTOPEN) else SpoolError
+
+
+def _told(loss: Loss, *, thin: bool, now_ms: int) -> Notice:
+    """Return the event that says what was lost."""
+    detail = {
+        "reason": "quota: thin" if thin else "quota: drop-oldest",
+        "samples": loss.samples,
+        "readings": dict(loss.readings),
+        "first": loss.first_ms,
+        "last": loss.last_ms,
+    }
+    return Notice("readings_lost", now_ms * 1_000_000, detail)
 
 
 # --- rows ------------------------------------------------------------------------------------
@@ -463,5 +602,6 @@ def _pack(samples: Sequence[Sample]) -> str:
     return json.dumps(rows, separators=(",", ":"))
 
 
-def _unpack(text: str) -> list[Sample]:
+def unpack(text: str) -> list[Sample]:
+    """Return pending samples as they were packed."""
     return [Sample(*row) for row in json.loads(text)]

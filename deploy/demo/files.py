@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from deploy.local import stack as stacks
 from deploy.local.stack import Stack
 from ingest import aside, catalogue, read
 from qc.units import QUANTITIES
-from station_agent.drivers import recognise
+from station_agent.drivers import recognise, settled
 from station_agent.errors import DriverError
 
 STATION: Final = "files"
@@ -66,9 +67,11 @@ def run(files: Path, directory: Path, *, steps: Steps) -> Outcome:
         raise DeployError(msg)
     names = _instruments(paths)
     unknown: dict[Path, str] = {}
+    drivers: dict[Path, tuple[str, Mapping[str, Any]]] = {}
     for path in paths:
         try:
-            recognise(path)
+            driver = recognise(path)
+            drivers[path] = driver, settled(path, driver)
         except DriverError as error:
             unknown[path] = str(error).removeprefix(f"{path}: ")
     directory = directory.absolute()
@@ -79,7 +82,7 @@ def run(files: Path, directory: Path, *, steps: Steps) -> Outcome:
         with steps.step("agent → broker → database", len(paths)) as bar:
             for path in paths:
                 if path not in unknown:
-                    _replay(path, names[path], stack, directory / "stations")
+                    _replay(path, names[path], drivers[path], stack, directory / "stations")
                 bar.advance()
         found = [
             Replayed(path.name, {}, {}, unknown[path]) if path in unknown else _look(stack.dsn, path, names[path])
@@ -102,8 +105,9 @@ def _catalogue(instruments: Any) -> dict[str, Any]:
     return {"station": [{"name": STATION, "title": "Replayed files", "inlet": [], "instrument": listed, **place}]}
 
 
-def _replay(path: Path, instrument: str, stack: Stack, folder: Path) -> None:
-    post = fleet.Post(STATION, folder / instrument, stack.host, stack.port, instrument, str(path.resolve()))
+def _replay(path: Path, instrument: str, driver: tuple[str, Mapping[str, Any]], stack: Stack, folder: Path) -> None:
+    files = str(path.resolve())
+    post = fleet.Post(STATION, folder / instrument, stack.host, stack.port, instrument, files, *driver)
     fleet.forget(post)
     command = fleet.agent_command(post.write_configuration(), "replay", "--instrument", instrument, str(path.resolve()))
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own agent

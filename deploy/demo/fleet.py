@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.errors import DeployError
@@ -32,17 +32,21 @@ class Post:
     instrument: str
     files: str
     """Glob of the instrument's log files, relative to `directory`."""
+    driver: str = "picarro"
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Of the driver."""
 
     def write_configuration(self) -> Path:
         """Write the agent's TOML; returns its path."""
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / "agent.toml"
+        options = "".join(f'{key} = "{value}"\n' for key, value in self.options.items())
         path.write_text(
             f'station = "{self.station}"\n\n'
             f'[broker]\nhost = "{self.host}"\nport = {self.port}\n\n'
             '[spool]\npath = "spool.db"\nquota_mb = 500\n\n'
             "[batch]\nsamples = 120\nseconds = 60\nmax_inflight = 100\n\n"
-            f'[[instrument]]\nname = "{self.instrument}"\ndriver = "picarro"\npath = "{self.files}"\n',
+            f'[[instrument]]\nname = "{self.instrument}"\ndriver = "{self.driver}"\npath = "{self.files}"\n' + options,
             encoding="utf-8",
         )
         return path

@@ -27,6 +27,7 @@ __all__ = [
     "parse_line",
     "read_file",
     "recognise",
+    "settled",
 ]
 
 AUTO: Final = "auto"
@@ -55,6 +56,10 @@ class Driver:
 
 DRIVERS: Final[Mapping[str, Driver]] = {
     "picarro": Driver("station_agent.drivers.picarro", reads_files=True, about="Picarro user logs"),
+    "licor": Driver("station_agent.drivers.licor", reads_files=True, about="LI-COR LI-7810, LI-7815, LI-7820"),
+    "licor850": Driver("station_agent.drivers.licor850", reads_files=True, about="LI-COR LI-850 text logs"),
+    "lgr": Driver("station_agent.drivers.lgr", reads_files=True, about="LGR/ABB gas analysers"),
+    "campbell": Driver("station_agent.drivers.campbell", reads_files=True, about="Campbell tables TOA5 and TOACI1"),
     "delimited": Driver("station_agent.drivers.delimited", reads_files=True, about="separated fields, as configured"),
     "simulated": Driver("station_agent.drivers.simulated", reads_files=False, about="a seeded simulation"),
 }
@@ -111,6 +116,22 @@ def recognise(path: Path) -> str:
     )
 
 
+def settled(path: Path, driver: str, options: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """Return the options for reading this one file: with what only the file itself can say.
+
+    An instrument that is followed is told all of it in its configuration. In a file that has been written, the
+    dates may prove the order of day and month.
+
+    Raises
+    ------
+    DriverError
+        The file leaves open what the options must say.
+    """
+    settle: Callable[[Path, Mapping[str, Any]], Mapping[str, Any]] | None
+    settle = getattr(_module(driver), "settle", None)
+    return settle(path, options or {}) if settle else options or {}
+
+
 def read_file(
     path: str | PathLike[str],
     driver: str = AUTO,
@@ -140,12 +161,14 @@ def read_file(
     Raises
     ------
     DriverError
-        The format is not recognised, the driver reads no files or its options are wrong; before the first sample.
+        The format is not recognised, the driver reads no files, its options are wrong or the file leaves open what
+        they must say; before the first sample.
     OSError
         The file cannot be read.
     """
     file = Path(fspath(path))
-    parser = make_parser(recognise(file) if driver == AUTO else driver, options)
+    name = recognise(file) if driver == AUTO else driver
+    parser = make_parser(name, settled(file, name, options))
     return _samples(LineStream(parser), file, on_rejected)
 
 

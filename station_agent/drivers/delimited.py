@@ -23,10 +23,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
-from station_agent.drivers.parser import EARLIEST_MS, LATEST_MS, Stamps
+from station_agent.drivers.localtime import bounded, utc_ms, zone_option
+from station_agent.drivers.parser import Stamps
 from station_agent.drivers.quantities import conversion
 from station_agent.keys import Key, read_table
 from station_agent.sample import Rejected, Sample
@@ -162,25 +163,7 @@ def _clock(form: str, zone: str, columns: int, *, where: str, faults: list[str])
         faults.append(
             f"{where}.format: got {form!r}, expected 'iso', 'unix', 'unix_ms', 'unix_s_ns' or codes like '%Y-%m-%d'"
         )
-    found = _zone(zone)
-    if found is None:
-        faults.append(f"{where}.zone: got {zone!r}, expected UTC, an offset like +08:00 or a name like Asia/Shanghai")
-    return _calendar(form, found or UTC)
-
-
-def _zone(name: str) -> tzinfo | None:
-    if name == "UTC":
-        return UTC
-    if match := re.fullmatch(r"([+-])(\d\d):(\d\d)", name):
-        offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
-        return timezone(offset if match[1] == "+" else -offset) if offset < timedelta(hours=24) else None
-    # zoneinfo is needed for named zones only.
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415
-
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
+    return _calendar(form, zone_option(zone, where=f"{where}.zone", faults=faults))
 
 
 def _whole(text: str) -> int:
@@ -208,7 +191,6 @@ def _unix_s_ns(fields: list[str]) -> int:
 
 
 def _calendar(form: str, zone: tzinfo) -> Clock:
-    fixed = isinstance(zone, timezone)
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
 
     def clock(fields: list[str]) -> int:
@@ -219,9 +201,7 @@ def _calendar(form: str, zone: tzinfo) -> Clock:
         except ValueError:
             raise ValueError(f"time {text[:60]!r} is not of the form {form!r}") from None
         if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=zone)
-            if not fixed and moment.utcoffset() != moment.replace(fold=1).utcoffset():
-                raise ValueError(f"time {text[:60]!r} is twice or not at all in {zone}: the clocks were changed then")
+            return utc_ms(moment, zone, text)
         return (moment - epoch + timedelta(microseconds=500)) // timedelta(milliseconds=1)
 
     return clock
@@ -327,9 +307,7 @@ class DelimitedParser:
         port = _port(row[settings.port_column]) if settings.port_column else None
         status_text = row[settings.status_column] if settings.status_column else ""
         status = _whole(status_text) if status_text.lower() not in settings.missing else None
-        raw_ms = settings.clock([row[name] for name in settings.time_columns])
-        if not EARLIEST_MS <= raw_ms < LATEST_MS:
-            raise ValueError(f"time {raw_ms} ms since 1970 is out of bounds, expected 1990 to 2100")
+        raw_ms = bounded(settings.clock([row[name] for name in settings.time_columns]))
         time_ns, mark = self._stamps.place(raw_ms * 1_000_000)
         return Sample(time_ns, values, port, status, mark)
 

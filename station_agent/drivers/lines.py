@@ -83,10 +83,15 @@ class LineStream:
 
     def finish(self, tail: bytes) -> Parsed:
         """Reject what stands after the last line end of a file that will not grow."""
-        parsed = Parsed()
         if tail and not self.skipping:
-            text = tail[:MAX_LINE].decode(self.parser.encoding, "backslashreplace").rstrip("\r")
-            self._reject(text, "the file ends in the middle of this line", parsed)
+            return self.set_aside(tail, "the file ends in the middle of this line")
+        return Parsed()
+
+    def set_aside(self, line: bytes, reason: str) -> Parsed:
+        """Reject a line for a reason that lies outside of it."""
+        parsed = Parsed()
+        text = line[:MAX_LINE].decode(self.parser.encoding, "backslashreplace").rstrip("\r")
+        self._reject(text, reason, parsed)
         return parsed
 
     def _read(self, block: bytes, parsed: Parsed) -> None:

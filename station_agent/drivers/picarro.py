@@ -1,22 +1,33 @@
-"""Picarro cavity ring-down analysers: the user log ``DataLog_User*.dat``.
+"""Picarro cavity ring-down analysers: the user log ``DataLog_User*.dat``, and the rows of the live buffer.
 
-One header line of column names, then rows of fixed-width fields (26 characters each).
+A log has one header line of column names, then rows of fixed-width fields (26 characters each). A live row has
+its fields between semicolons, in the order of the option ``columns``, which stands in for the header.
 
 - **Time** is ``EPOCH_TIME`` (seconds since 1970 UTC) rounded to ms; ``TIME`` differs from it by 1 ms on half
-  the rows. Equal stamps are placed 1 ms apart and marked. A row that repeats the row before it character
-  by character is a sample with no values: nothing in it is new.
+  the rows, because there the rest of the ms is cut off, as it is in the live buffer. Equal stamps are placed
+  1 ms apart and marked. A row that repeats the row before it character by character is a sample with no values:
+  nothing in it is new.
 - **Values**: with a ``species`` column a gas is new only on the row of its own species (1 CO2, 2 CH4,
   3 H2O; the instrument's dry values renew on the H2O row); the other rows repeat it. Without that
   column every row is new. CH4 is in ppm in the file, in nmol mol-1 here; cavity pressure in torr there, hPa here.
 - **Port** is ``MPVPosition`` as a whole number; between two positions it is ``moving``.
 - **Status** is ``INST_STATUS``; which value is normal depends on the model (963 on a G2301, 899 on a G4301).
+- **Live and log agree.** An instrument with ``columns`` is read live, now or at times, and its logs are then read
+  to the same samples as its buffer gives: the ms of ``TIME`` (unless ``EPOCH_TIME`` is one of the columns), the
+  columns named and no others, rounded to as many ``decimals`` as the instrument writes into the buffer. So a log
+  can fill what a connection lost, and nothing doubles. (A log has 11 digits: about one value in 200,000 lies so near
+  the middle between two roundings that its last decimal differs. The server keeps that one aside.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
+from station_agent.drivers.localtime import utc_ms, zone_option
 from station_agent.drivers.parser import EARLIEST_MS, LATEST_MS, Stamps
 from station_agent.drivers.quantities import HPA_PER_TORR
 from station_agent.keys import Key, read_table
@@ -47,16 +58,78 @@ COLUMNS: Final[Mapping[str, tuple[str, float, int | None]]] = {
 }
 """Column -> quantity, factor to the unit sent, species on whose row it is new."""
 
-KEYS: Final[Mapping[str, Key]] = {}
-"""A Picarro log says everything itself: there is nothing to set."""
+LIVE_TIME: Final = "time"
+"""In place of a column of the log: the stamp of a live row."""
+PLAIN: Final = ("species", "MPVPosition", "INST_STATUS", "EPOCH_TIME", LIVE_TIME)
+"""Columns that are read and are no quantity."""
+STAMP: Final = re.compile(r"(\d\d(?:\d\d)?)[-/](\d\d)[-/](\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?", re.ASCII)
+
+KEYS: Final[Mapping[str, Key]] = {
+    "columns": Key(list, default=(), least=2, most=200),
+    "time_zone": Key(str, "UTC", least=1),
+    "decimals": Key(int, 3, least=0, most=12),
+    "question": Key(str, "_Meas_GetBuffer", choices=("_Meas_GetBuffer", "_Meas_GetConc", "_Meas_GetConcEx")),
+    "rate": Key(float, 10.0, least=0.01, most=1000.0),
+}
+"""A log says everything itself; these are for an instrument that is read live.
+
+``columns``: what its buffer holds, in order, ``time`` for the stamp. ``time_zone``: of that stamp.
+``decimals``: of the values in the buffer. ``question``: what it is asked. ``rate``: rows a second at most, which
+bounds how seldom it may be asked.
+"""
 
 Plan = tuple[tuple[int, str, float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration says about the live buffer; without columns, logs are all there is."""
+
+    columns: tuple[str, ...] = ()
+    zone: tzinfo = UTC
+    decimals: int = 3
+    question: str = "_Meas_GetBuffer"
+    rate: float = 10.0
+
+    @property
+    def header(self) -> str:
+        """What stands in for the header line of live rows."""
+        return ";".join(self.columns)
+
+
 def make_parser(options: Mapping[str, Any], *, where: str, faults: list[str]) -> PicarroParser:
-    """Return a parser; an option is a fault, there are none."""
-    read_table(options, KEYS, where=where, faults=faults)
-    return PicarroParser()
+    """Return a parser; what is wrong with the options is appended to `faults`."""
+    return PicarroParser(read_settings(options, where=where, faults=faults))
+
+
+def read_settings(options: Mapping[str, Any], *, where: str, faults: list[str]) -> Settings:
+    """Return the settings in an instrument's table; what is wrong is appended to `faults`."""
+    if not options:
+        return Settings()
+    table = read_table(options, KEYS, where=where, faults=faults)
+    columns = _live_columns(table["columns"], where=f"{where}.columns", faults=faults)
+    zone = zone_option(table["time_zone"], where=f"{where}.time_zone", faults=faults)
+    return Settings(columns, zone, table["decimals"], table["question"], table["rate"])
+
+
+def _live_columns(names: Sequence[Any], *, where: str, faults: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    if not all(isinstance(name, str) and name.strip() and ";" not in name for name in names):
+        faults.append(f"{where}: got a list with other things in it, expected names of columns only")
+        return ()
+    known = {name.casefold(): name for name in (*COLUMNS, *PLAIN)}
+    for number, name in enumerate(names, 1):
+        meant = known.get(name.casefold(), name)
+        if meant != name:
+            faults.append(f"{where}[{number}]: got {name!r}, did you mean {meant!r}?")
+        elif name != LIVE_TIME and name in names[: number - 1]:
+            faults.append(f"{where}[{number}]: {name!r} is named twice")
+    if LIVE_TIME not in names and "EPOCH_TIME" not in names:
+        faults.append(f"{where}: the stamp is missing, expected 'time' where it stands in the buffer")
+    if not any(name in COLUMNS for name in names):
+        faults.append(f"{where}: no quantity is among them, known are {', '.join(COLUMNS)}")
+    return tuple(names)
 
 
 def recognise(lines: Sequence[str]) -> bool:
@@ -67,11 +140,12 @@ def recognise(lines: Sequence[str]) -> bool:
 
 
 class PicarroParser:
-    """Reads the rows of one user log; see the module for the rules."""
+    """Reads the rows of one user log, or live rows under their stand-in for a header; see the module for the rules."""
 
     encoding = "utf-8"
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
         self.header: str | None = None
         self._stamps = Stamps(SPREAD_NS)
         self._last = ""
@@ -80,6 +154,10 @@ class PicarroParser:
     def _forget_header(self) -> None:
         self._count = -1
         self._width = 0
+        self._separator: str | None = None
+        self._decimals: int | None = None
+        self._clock: Callable[[list[str]], int] = self._epoch
+        self._written = -1
         self._time = self._status = self._port = self._species = -1
         self._names: list[str] = []
         self._plans: dict[str, Plan] = {}
@@ -93,21 +171,22 @@ class PicarroParser:
 
     def feed(self, line: str, *, number: int) -> list[Sample] | Rejected | None:
         """Return the row's sample, why there is none, or None for a header or blank line."""
-        fields = line.split()
+        fields = line.split() if self._separator is None else line.removesuffix(";").split(self._separator)
         if len(fields) != self._count or (self._width and len(line) != self._width):
             return self._other(line, fields, number)
+        # float() reads more than an instrument writes: underscores, and digits of every script.
+        if "_" in line or not line.isascii():
+            return self._other(line, fields, number)
         try:
-            # float() reads more than an instrument writes: underscores, and digits of every script.
-            if "_" in line or not line.isascii():
-                return self._other(line, fields, number)
-            raw_ms = round(float(fields[self._time]) * 1000.0)
+            raw_ms = self._clock(fields)
             species = fields[self._species] if self._species >= 0 else ""
             plan = self._plans.get(species)
             if plan is None:
                 plan = self._plan(species)
-            values = {}
+            values, decimals = {}, self._decimals
             for index, name, factor in plan:
-                value = float(fields[index]) * factor
+                raw = float(fields[index])
+                value = (raw if decimals is None else round(raw, decimals)) * factor
                 if value - value == 0.0:
                     values[name] = value
                 elif value == value:  # noqa: PLR0124 - NaN means missing, infinity is a fault
@@ -138,16 +217,50 @@ class PicarroParser:
         """Take a header line: what follows is a log of its own."""
         self._forget_header()
         self.header = header
-        names = self._names = header.split()
+        live = bool(self.settings.columns) and header == self.settings.header
+        self._separator = ";" if live else None
+        names = self._names = header.split(self._separator)
         self._count = len(names)
-        on_grid = len(header) == FIELD_WIDTH * len(names)
+        on_grid = not live and len(header) == FIELD_WIDTH * len(names)
         self._width = len(header) if on_grid else 0
-        self._time = names.index("EPOCH_TIME")
+        if not live and self.settings.columns:
+            # What the live buffer does not have is not read of the log either.
+            wanted = {*self.settings.columns, "EPOCH_TIME", "TIME"}
+            names = self._names = [name if name in wanted else "" for name in names]
+            self._decimals = self.settings.decimals
+        self._choose_clock(names, live=live)
         self._status = _index(names, "INST_STATUS")
         self._port = _index(names, "MPVPosition")
         self._species = _index(names, "species")
         self._stamps = Stamps(SPREAD_NS)
         self._last = ""
+
+    def _choose_clock(self, names: list[str], *, live: bool) -> None:
+        """Choose the rule of time for rows of these columns."""
+        if "EPOCH_TIME" not in names:
+            self._time, self._clock = names.index(LIVE_TIME), self._live
+            return
+        self._time, self._written = names.index("EPOCH_TIME"), _index(names, "TIME")
+        stamped = LIVE_TIME in self.settings.columns and "EPOCH_TIME" not in self.settings.columns
+        self._clock = self._cut if not live and stamped and self._written >= 0 else self._epoch
+
+    def _epoch(self, fields: list[str]) -> int:
+        """Return ms since 1970, rounded."""
+        return round(float(fields[self._time]) * 1000.0)
+
+    def _cut(self, fields: list[str]) -> int:
+        """Return ms since 1970, the rest cut off as in ``TIME``, of which only the ms count: it may be local."""
+        ms = self._epoch(fields)
+        return ms - 1 if (ms - int(fields[self._written][-3:])) % 1000 == 1 else ms
+
+    def _live(self, fields: list[str]) -> int:
+        """Return ms since 1970 of a live row's stamp, the rest cut off."""
+        match = STAMP.fullmatch(fields[self._time].strip())
+        if match is None:
+            raise ValueError(fields[self._time])
+        year, month, day, hour, minute, second = map(int, match.groups()[:6])
+        local = datetime(year if year > 99 else 2000 + year, month, day, hour, minute, second)  # noqa: DTZ001 - below
+        return utc_ms(local, self.settings.zone, fields[self._time]) + int((match[7] or "0").ljust(3, "0")[:3])
 
     def _plan(self, species: str) -> Plan:
         """Return (column, quantity, factor) of what is new on a row of this species."""
@@ -189,7 +302,7 @@ class PicarroParser:
         """Deal with a line that is not a good row: header, blank, or rejected with a reason."""
         if not fields:
             return None
-        if "EPOCH_TIME" in fields and recognise([line]):
+        if self._separator is None and "EPOCH_TIME" in fields and recognise([line]):
             self._begin(line)
             return None
         return Rejected(number, line, self._reason(line, fields))
@@ -205,9 +318,17 @@ class PicarroParser:
         wanted |= {self._names.index(column) for column in COLUMNS if column in self._names}
         for index in sorted(wanted - {-1}):
             name, text = self._names[index], fields[index]
-            if fault := _number_fault(name, text):
+            fault = self._stamp_fault(fields) if name == LIVE_TIME else _number_fault(name, text)
+            if fault:
                 return f"column {name} is {text[:60]!r}, expected {fault}"
         return "a character stands in the row that no Picarro writes"
+
+    def _stamp_fault(self, fields: list[str]) -> str | None:
+        try:
+            fits = EARLIEST_MS <= self._live(fields) < LATEST_MS
+        except (ValueError, OverflowError):
+            fits = False
+        return None if fits else "a stamp like 15/08/31 17:18:40.948, from 1990 to 2100"
 
 
 def _index(names: list[str], name: str) -> int:

@@ -29,6 +29,7 @@ UNITS: Final[Mapping[str, str]] = {
     "box_temperature": "degC",
     "ambient_temperature": "degC",
     "ambient_pressure": "hPa",
+    "dew_point": "degC",
     "relative_humidity": "%",
     "wind_speed": "m s-1",
     "wind_direction": "degree",
@@ -63,6 +64,42 @@ _FACTORS: Final[Mapping[str, Mapping[str, float]]] = {
 }
 """Unit sent -> (unit read -> factor)."""
 
+_SIGNS: Final = str.maketrans({"µ": "u", "μ": "u", "°": "deg", "⁻": "-", "−": "-", "¹": "1", "_": " "})
+"""Signs of makers -> how they stand in the tables above."""
+_SPELLINGS: Final[Mapping[str, str]] = {
+    "celsius": "degC",
+    "deg c": "degC",
+    "degrees c": "degC",
+    "kelvin": "K",
+    "mol/mol": "mol mol-1",
+    "mmol/mol": "mmol mol-1",
+    "umol/mol": "umol mol-1",
+    "nmol/mol": "nmol mol-1",
+    "pmol/mol": "pmol mol-1",
+    "ppmv": "ppm",
+    "ppbv": "ppb",
+    "percent": "%",
+    "millibar": "mbar",
+    "mb": "mbar",
+    "hectopascal": "hPa",
+    "meters/second": "m/s",
+    "degrees": "degree",
+    "ml min-1": "mL min-1",
+    "ml/min": "mL/min",
+    "l min-1": "L min-1",
+    "l/min": "L/min",
+    "lpm": "L/min",
+    "volt": "V",
+    "volts": "V",
+}
+"""Other spellings, in small letters -> the one in the tables above."""
+
+
+def _spelled(unit: str) -> str:
+    """Return the unit as it stands in the tables, where it is one of its other spellings."""
+    plain = unit.strip().translate(_SIGNS)
+    return _SPELLINGS.get(plain.lower(), plain)
+
 
 def conversion(quantity: str, unit: str) -> tuple[float, float] | str:
     """Return (factor, offset) such that ``value * factor + offset`` is in the unit sent, or what is wrong.
@@ -72,7 +109,7 @@ def conversion(quantity: str, unit: str) -> tuple[float, float] | str:
     quantity
         A name of `UNITS`.
     unit
-        The unit the instrument writes.
+        The unit the instrument writes; also as makers spell it (``°C``, ``µmol mol⁻¹``, ``Volts``).
 
     Examples
     --------
@@ -86,18 +123,19 @@ def conversion(quantity: str, unit: str) -> tuple[float, float] | str:
         close = nearest(quantity, UNITS)
         hint = f"did you mean {close!r}?" if close else f"known are {', '.join(UNITS)}"
         return f"{quantity!r} is no known quantity, {hint}"
+    known = _spelled(unit)
     if sent == "degC":
         offsets = {"degC": 0.0, "C": 0.0, "K": -273.15}
-        return (1.0, offsets[unit]) if unit in offsets else _unknown(quantity, unit, offsets)
+        return (1.0, offsets[known]) if known in offsets else _unknown(quantity, unit, offsets)
     if sent in _MOLE_FRACTION and sent != "%":
-        if unit not in _MOLE_FRACTION:
+        if known not in _MOLE_FRACTION:
             return _unknown(quantity, unit, _MOLE_FRACTION)
-        ratio = _MOLE_FRACTION[unit] / _MOLE_FRACTION[sent]
+        ratio = _MOLE_FRACTION[known] / _MOLE_FRACTION[sent]
         # Powers of ten come out of the division a hair off; the exact one is meant.
         return float(f"{ratio:.12g}"), 0.0
     factors = _FACTORS[sent]
-    return (factors[unit], 0.0) if unit in factors else _unknown(quantity, unit, factors)
+    return (factors[known], 0.0) if known in factors else _unknown(quantity, unit, factors)
 
 
 def _unknown(quantity: str, unit: str, known: Mapping[str, float]) -> str:
-    return f"{quantity} cannot be in {unit!r}, known are {', '.join(known)}"
+    return f"{quantity} cannot be in {unit[:60]!r}, known are {', '.join(known)}"

@@ -4,17 +4,26 @@
 """
 
 import json
+import os
 import random
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from station_agent.agent import Agent
+from station_agent.config import read_config
+from station_agent.drivers.quantities import UNITS
 from station_agent.sample import Sample
 from station_agent.spool import Reading, Spool
+from tests import servers
 
 ROUNDS = 5
 QUANTITIES = 20
@@ -94,6 +103,127 @@ def spool_appends():
     line("agent.spool_appends_per_s", "samples/s", reference, pairs, decimals=0)
 
 
+# --- delivery --------------------------------------------------------------------------------
+
+INFLIGHT = 20
+"""The agent's default."""
+SERVER = """
+import sys
+from tests.station_agent.receiver import Receiver
+from station_agent import wire
+class Digests(Receiver):
+    def _keep(self, topic, payload):
+        return wire.Acknowledgement(1, wire.digest(payload), wire.Outcome.STORED)
+with Digests(sys.argv[1], int(sys.argv[2])):
+    print("ready", file=sys.stderr, flush=True)
+    sys.stdin.read()
+"""
+
+
+def drained(file, rows):
+    """Return readings per second from the start of a run on a full spool until all has left, and the payloads."""
+    config = read_config(file)
+    with Spool(file.with_name(f"{time.monotonic_ns()}.db"), station="bench", samples=SAMPLES) as spool:
+        for _ in range(CALLS):
+            spool.append(Reading("sim", rows))
+        payloads = [batch.payload for batch in spool.unsent(after=0, limit=10**6)]
+        start = time.perf_counter()
+        Agent(config, spool, []).run(threading.Event(), until_drained=True)
+        return CALLS * CALL * QUANTITIES / (time.perf_counter() - start), payloads
+
+
+def published(broker, payloads):
+    """Return readings per second if the payloads came from memory and the broker's word were enough."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.max_inflight_messages_set(INFLIGHT)
+    start = time.perf_counter()
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    for message in [client.publish("skyledger/v1/bench/sim/reference", payload, qos=1) for payload in payloads]:
+        message.wait_for_publish()
+    client.disconnect()
+    client.loop_stop()
+    return CALLS * CALL * QUANTITIES / (time.perf_counter() - start)
+
+
+def station(folder, broker):
+    """Return the configuration of a station of this broker."""
+    file = Path(folder) / "agent.toml"
+    address = f'host = "{broker.host}"\nport = {broker.port}'
+    text = SIMULATION.replace('host = "127.0.0.1"\nport = 9\n[broker.tls]', address)
+    file.write_text(text.replace("samples = 3600\n", ""))
+    return file
+
+
+def drain():
+    """Readings delivered and acknowledged a second after an outage."""
+    rows, pairs = samples(), []
+    with tempfile.TemporaryDirectory() as folder, servers.throwaway_broker("mosquitto") as broker:
+        server, _ = started("-c", SERVER, broker.host, str(broker.port))
+        try:
+            for _ in range(ROUNDS):
+                rate, payloads = drained(station(folder, broker), rows)
+                pairs.append((rate, published(broker, payloads)))
+        finally:
+            ended(server)
+    reference = "paho-mqtt publishing the same payloads from memory, as many in flight, acknowledged by the broker only"
+    line("agent.drain_readings_per_s", "readings/s", reference, pairs, decimals=0)
+
+
+WATCHED_S = 20.0
+IDLE = "import sys, time; print('ready', file=sys.stderr, flush=True)\nwhile True: time.sleep(1)"
+
+
+def used_s(process):
+    """Return the CPU seconds of a process, user and system."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu():
+    """CPU of a station whose one instrument says 20 quantities a second, connected, in percent of one core."""
+    with tempfile.TemporaryDirectory() as folder, servers.throwaway_broker("mosquitto") as broker:
+        server, _ = started("-c", SERVER, broker.host, str(broker.port))
+        idle, _ = started("-c", IDLE)
+        file, data = station(folder, broker), Path(folder) / "met.csv"
+        units = dict(list(UNITS.items())[:QUANTITIES])
+        columns = ", ".join(
+            f'{{name = "{name}", quantity = "{name}", unit = "{unit}"}}' for name, unit in units.items()
+        )
+        head = file.read_text().partition("[[instrument]]")[0]
+        file.write_text(
+            f'{head}[[instrument]]\nname = "met"\ndriver = "delimited"\npath = "met.csv"\ncolumns = [{columns}]\n'
+            'time = {columns = ["when"], format = "unix"}\n'
+        )
+        data.write_text(",".join(["when", *units]) + "\n")
+        agent, _ = started("-m", "station_agent", "run", "--config", str(file))
+        try:
+            pair = watched(agent, idle, data)
+        finally:
+            for process in (agent, idle, server):
+                ended(process)
+    line("agent.cpu_percent", "%", "Python that wakes once a second", [pair], decimals=2)
+
+
+def watched(agent, idle, data):
+    """Write a line a second; return the percent of a core (agent, idle) meanwhile."""
+    values = ",".join(f"{400 + number / 7:.7f}" for number in range(QUANTITIES))
+    time.sleep(2.0)
+    before = [used_s(process) for process in (agent, idle)]
+    start = time.monotonic()
+    while time.monotonic() < start + WATCHED_S:
+        with data.open("a") as file:
+            file.write(f"{int(time.time())},{values}\n")
+        time.sleep(1.0)
+    seconds = time.monotonic() - start
+    if agent.poll() is not None:
+        raise RuntimeError(f"the agent ended with status {agent.returncode}: its CPU was not measured")
+    after = [used_s(process) for process in (agent, idle)]
+    percent = [100 * (late - early) / seconds for early, late in zip(before, after, strict=True)]
+    # An idle loop may use less than a tick of the kernel's accounting.
+    return percent[0], max(percent[1], 100 / os.sysconf("SC_CLK_TCK") / seconds)
+
+
 # --- process ---------------------------------------------------------------------------------
 
 LIBRARIES = (
@@ -105,7 +235,7 @@ LIBRARIES = (
 def started(*arguments):
     """Start Python; return the process and the ms until it first said something."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stderr.readline()
     return process, 1000 * (time.perf_counter() - start)
 
@@ -121,6 +251,7 @@ def ended(process):
     process.terminate()
     process.wait()
     process.stderr.close()
+    process.stdin.close()
 
 
 def process():
@@ -145,6 +276,8 @@ def process():
 def main():
     """Print the figures of the agent."""
     spool_appends()
+    drain()
+    cpu()
     process()
 
 

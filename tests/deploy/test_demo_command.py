@@ -1,5 +1,6 @@
 """The command `skyledger demo`, used as a person would."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def test_real_files_are_replayed_and_what_is_not_is_named(folder, shared):
     cut[4] = cut[4][:100]
     (files / "Picarro hour.dat").write_bytes((data / "picarro_g2301_hour.dat").read_bytes())
     (files / "broken.dat").write_bytes(b"\r\n".join(cut))
-    (files / "licor.data").write_bytes((data / "licor_li7810.data").read_bytes())
+    for name in ("licor_li7810.data", "licor_li850.txt", "lgr_ugga.csv", "aqmesh_co2.csv"):
+        (files / name).write_bytes((data / name).read_bytes())
     done = subprocess.run(
         [*COMMAND, "--directory", str(folder / "demo"), "--instrument-files", str(files)],
         capture_output=True,
@@ -59,7 +61,11 @@ def test_real_files_are_replayed_and_what_is_not_is_named(folder, shared):
     )
     assert done.returncode == 0, done.stderr
     assert "co2                     1,206 values, mean 481.953 umol mol-1" in done.stdout
-    assert "licor.data: not replayed: no driver recognises this file" in done.stdout
+    assert "n2o" not in done.stdout
+    assert re.search(r"ch4 +507 values, mean 20\d\d\.\d+ nmol mol-1", done.stdout)
+    assert re.search(r"dew_point +121 values, mean 12\.\d+ degC", done.stdout)
+    assert "aqmesh_co2.csv: not replayed: no driver recognises this file" in done.stdout
+    assert "lgr_ugga.csv: not replayed: the date 05/04/2023 can be read with the day or with the month" in done.stdout
     assert "Kept aside: 1" in done.stdout
     assert "broken.dat line 5" in done.stdout
 

@@ -7,11 +7,16 @@ import time
 
 import pytest
 
+from station_agent.agent import Agent
+from station_agent.config import read_config
 from station_agent.drivers import parse_line, read_file
 from station_agent.errors import DriverError
+from station_agent.sources import open_source
+from station_agent.spool import Spool
 from tests.station_agent.conftest import Station, wait_until
 from tests.station_agent.picarro_text import START, row, text
 from tests.station_agent.receiver import Receiver
+from tests.station_agent.spooled import reading
 
 
 def expected(*paths):
@@ -189,6 +194,8 @@ def test_an_unfinished_last_line_is_left_by_a_run_and_kept_aside_by_a_replay(sta
 def test_a_replay_of_another_file_is_refused_before_anything_is_read(station, shared):
     path = shared / "data/instruments/lgr_ugga.csv"
     code, _, said = station.call("replay", "--instrument", "g2301", path)
+    assert (code, "is not what instrument 'g2301' (picarro) writes" in said) == (1, True)
+    code, _, said = station.call("replay", "--instrument", "g2301", path.with_name("aqmesh_co2.csv"))
     assert (code, "no driver recognises this file" in said) == (1, True)
     code, _, said = station.call("replay", "--instrument", "g2401", path)
     assert (code, "there is no instrument 'g2401', there are g2301" in said) == (1, True)
@@ -341,3 +348,24 @@ def test_status_without_a_spool_is_a_sentence(tmp_path):
     station = Station(tmp_path / "x", "127.0.0.1", 1)
     code, _, said = station.call("status")
     assert (code, "there is no spool yet; it is made when the agent is first run" in said) == (1, True)
+
+
+@pytest.mark.parametrize("order", ["oldest-first", "live-first"])
+def test_what_is_new_need_not_wait_for_the_backlog(station, receiver, order):
+    log_file(station, 1, 0, 3)
+    station.configure(samples=1, extra=f'order = "{order}"\nmax_inflight = 1\nmax_unacknowledged = 1')
+    config = read_config(station.file)
+    with Spool(config.spool.path, station="lin-an", samples=1) as spool:
+        spool.append(reading(0, 60))
+        sources = [open_source(entry, {}) for entry in config.instruments]
+        # It is connected before anything new is read.
+        agent = Agent(config, spool, [])
+        while not agent._delivery.connected:
+            agent._delivery.step(0.05)
+        for source in sources:
+            agent._store(source.read(thorough=False))
+        agent.run(threading.Event(), until_drained=True)
+    times = [batch.t[0] // 1000 for batch in receiver.batches]
+    backlog, place = [time for time in times if time < 60], next(i for i, time in enumerate(times) if time >= 60)
+    assert backlog == list(range(60))
+    assert place == 60 if order == "oldest-first" else place < 20

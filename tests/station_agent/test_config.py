@@ -90,8 +90,8 @@ def test_every_fault_is_named_at_once(tmp_path):
         "broker.tls.cert: missing, a key needs its certificate",
         "instrument[1].driver: got 'picaro', did you mean 'picarro'?",
         "instrument[2].name: 'g2301' is the name of another instrument too",
-        "instrument[2].path: missing, driver 'picarro' reads files",
-        "instrument[2].colour: unknown key, there is nothing to set",
+        "instrument[2].path: missing, driver 'picarro' reads files; or say tcp or serial to read it live",
+        "instrument[2].colour: unknown key, did you mean 'columns'?",
         "instrument[3].path: driver 'simulated' reads no files, leave it out",
         "instrument[3].seed: got 1.5, expected a whole number",
     ]
@@ -122,3 +122,62 @@ def test_check_says_what_the_configuration_means(tmp_path, shared, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{file}: no faults"
     assert said[2].startswith("instrument g2301 (picarro): 4 file(s), last")
+
+
+# --- secrets ---------------------------------------------------------------------------------
+
+USER = GOOD.replace("[[", 'username = "lin-an"\n[[', 1)
+
+
+def test_a_password_in_a_file_others_can_read_is_refused(tmp_path):
+    text = USER.replace("[[", 'password = "x"\n[[', 1)
+    file = write(tmp_path, text)
+    file.chmod(0o644)
+    fault = f"broker.password: a file with a password is open to every user (mode 0644); do: chmod 600 {file}"
+    with pytest.raises(ConfigError) as caught:
+        read_config(file)
+    assert str(caught.value) == f"{file}: {fault}"
+    file.chmod(0o600)
+    assert read_config(file).broker.password == "x"
+
+
+def test_a_key_others_can_read_is_refused(tmp_path):
+    for name in ("c.pem", "c.key"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "c.key").chmod(0o644)
+    text = GOOD.replace("[[", '[broker.tls]\ncert = "c.pem"\nkey = "c.key"\n[[', 1)
+    (fault,) = faults(tmp_path, text)
+    assert fault.startswith("broker.tls.key: the private key is open to every user (mode 0644); do: chmod 600 ")
+
+
+def test_a_password_from_a_file_or_a_credential(tmp_path, monkeypatch):
+    secret = tmp_path / "secret"
+    secret.write_text("päss word\n")
+    secret.chmod(0o600)
+    text = USER.replace("[[", 'password_file = "secret"\n[[', 1)
+    assert read_config(write(tmp_path, text)).broker.password == "päss word"
+    before = read_config(write(tmp_path, text)).digest
+    secret.chmod(0o644)
+    assert "is open to every user" in faults(tmp_path, text)[0]
+    secret.write_text("a\nb\n")
+    secret.chmod(0o600)
+    assert "has to hold one line" in faults(tmp_path, text)[0]
+    secret.unlink()
+    assert "cannot be read: No such file" in faults(tmp_path, text)[0]
+    text = text.replace('"secret"', '"$CREDENTIALS_DIRECTORY/mqtt"')
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert "no credentials were handed over" in faults(tmp_path, text)[0]
+    (tmp_path / "mqtt").write_text("y")
+    (tmp_path / "mqtt").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    config = read_config(write(tmp_path, text))
+    assert (config.broker.password, config.digest != before) == ("y", True)
+
+
+def test_the_digest_does_not_give_the_password_away(tmp_path):
+    digests = set()
+    for password in ("a", "b"):
+        file = write(tmp_path, USER.replace("[[", f'password = "{password}"\n[[', 1))
+        file.chmod(0o600)
+        digests.add(read_config(file).digest)
+    assert len(digests) == 1

@@ -27,6 +27,15 @@ def test_the_vocabulary_is_that_of_the_server():
         ("box_temperature", "K", (1.0, -273.15)),
         ("flow", "L min-1", (1000.0, 0.0)),
         ("relative_humidity", "%", (1.0, 0.0)),
+        ("co2", "µmol_mol⁻¹", (1.0, 0.0)),
+        ("co2", "μmol mol⁻¹", (1.0, 0.0)),
+        ("h2o", "mmol_mol⁻¹", (0.1, 0.0)),
+        ("dew_point", "°C", (1.0, 0.0)),
+        ("box_temperature", "Celsius", (1.0, 0.0)),
+        ("box_temperature", "Deg C", (1.0, 0.0)),
+        ("flow", "L_min⁻¹", (1000.0, 0.0)),
+        ("battery_voltage", "Volts", (1.0, 0.0)),
+        ("wind_direction", "Degrees", (1.0, 0.0)),
     ],
 )
 def test_units_become_the_one_that_is_sent(quantity, unit, expected):
@@ -36,10 +45,9 @@ def test_units_become_the_one_that_is_sent(quantity, unit, expected):
 # --- which driver ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lgr_ugga.csv", "campbell_toa5.dat", "aqmesh_co2.csv"])
-def test_a_file_of_another_maker_is_not_taken_for_a_picarro(shared, name):
-    with pytest.raises(DriverError, match="no driver recognises this file, its first line is"):
-        read_file(shared / "data/instruments" / name)
+def test_a_table_that_must_be_described_is_not_recognised(shared):
+    with pytest.raises(DriverError, match="no driver recognises this file, its first line is 'date_UTC,co2_ppm,pod_id"):
+        read_file(shared / "data/instruments/aqmesh_co2.csv")
 
 
 def test_an_empty_file_is_not_recognised(tmp_path):
@@ -50,7 +58,8 @@ def test_an_empty_file_is_not_recognised(tmp_path):
 
 @pytest.mark.parametrize("driver", ["simulated", "picaro"])
 def test_a_driver_that_reads_no_files_is_refused(tmp_path, driver):
-    with pytest.raises(DriverError, match=f"driver '{driver}' reads no files, expected one of picarro, delimited"):
+    reading = "picarro, licor, licor850, lgr, campbell, delimited"
+    with pytest.raises(DriverError, match=f"driver '{driver}' reads no files, expected one of {reading}"):
         read_file(tmp_path / "x.dat", driver)
 
 

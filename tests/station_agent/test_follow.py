@@ -248,6 +248,24 @@ def test_an_inode_used_again_hides_no_rotated_file(tmp_path, reader):
     assert reader.read(rescan=True) == [1]
 
 
+def test_files_that_are_long_gone_are_forgotten_and_read_again_if_they_come_back(tmp_path, reader, monkeypatch):
+    monkeypatch.setattr("station_agent.follow.MOST_ABSENT", 3)
+    for number in range(10):
+        log_file(tmp_path, number).write_text(text(number, number + 1))
+    assert reader.read() == list(range(10))
+    kept = log_file(tmp_path, 1).read_text()
+    for number in range(8):
+        log_file(tmp_path, number).unlink()
+    assert reader.read(rescan=True) == []
+    known = [f"DataLog_User_{number}.dat" for number in range(5, 10)]
+    assert sorted(reader.stored) == known
+    reader.restart()
+    assert reader.read(rescan=True) == []
+    assert sorted(reader.stored) == known
+    log_file(tmp_path, 1).write_text(kept)
+    assert reader.read(rescan=True) == [1]
+
+
 class Rotation(RuleBasedStateMachine):
     """Anything an instrument, a rotation and a restarting agent may do in any order: each row comes once."""
 

@@ -37,7 +37,7 @@ def certificates(tmp_path_factory):
         signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names", "-days", "2")
         openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
     for key in folder.glob("*.key"):
-        key.chmod(0o644)
+        key.chmod(0o600)
     return folder
 
 
