@@ -109,7 +109,10 @@ def _run(options: argparse.Namespace) -> int:
         config = read_config(options.config)
         try:
             with _spool(config) as spool:
-                sources = [open_source(entry, spool.positions(entry.name)) for entry in config.instruments]
+                standing = {entry.name: spool.positions(entry.name) for entry in config.instruments}
+                for reading in unstored:  # read already: not to be read again
+                    reading.move(standing.get(reading.instrument, {}))
+                sources = [open_source(entry, standing[entry.name]) for entry in config.instruments]
                 agent = Agent(config, spool, sources, take_config=True, notifier=notifier, unstored=unstored)
                 unstored = agent.unstored
                 ending = agent.run(stop, until_drained=options.until_drained)

@@ -121,24 +121,16 @@ class Agent:
         names = ", ".join(source.instrument.name for source in self._sources)
         log.info("station %s: reading %s, %d batches waiting", self._config.station, names, self._spool.queue.batches)
         self._notifier.ready()
-        ending = Ending.STOPPED
+        ending: Ending | None = None
         # What files hold is not lost by waiting, and those read once are all to come through.
         self._sheds = self._config.spool.policy != "stop" and not until_drained
         try:
-            while not stop.is_set():
-                self._tell()
-                self._watch_clock()
-                if self._reload:
-                    ending = Ending.RELOAD
-                    break
-                thorough = until_drained and self._spool.empty
-                busy = self._read_due(thorough=thorough)
-                self._freeze_due(everything=until_drained and not busy and not self._full)
-                if thorough and not busy and self._drained():
-                    self._say_what_is_left()
-                    ending = Ending.DRAINED
-                    break
-                self._delivery.step(0.0 if busy else self._wait())
+            while ending is None and not stop.is_set():
+                try:
+                    ending = self._turn(until_drained=until_drained)
+                except SpoolUnwritableError as error:  # it could not even be read
+                    self._unwritable(error)
+                    stop.wait(WAIT_S)
         finally:
             for source in self._sources:
                 source.close()
@@ -150,7 +142,22 @@ class Agent:
             self._health.rejected,
             self._delivery.acknowledged,
         )
-        return ending
+        return ending or Ending.STOPPED
+
+    def _turn(self, *, until_drained: bool) -> Ending | None:
+        """Do once what is due; return why the loop is to end, if it is."""
+        self._tell()
+        self._watch_clock()
+        if self._reload:
+            return Ending.RELOAD
+        thorough = until_drained and self._spool.empty
+        busy = self._read_due(thorough=thorough)
+        self._freeze_due(everything=until_drained and not busy and not self._full)
+        if thorough and not busy and self._drained():
+            self._say_what_is_left()
+            return Ending.DRAINED
+        self._delivery.step(0.0 if busy else self._wait())
+        return None
 
     def _drained(self) -> bool:
         """Whether all that was read has been acknowledged and no more is sure to come."""
@@ -225,13 +232,19 @@ class Agent:
         try:
             work()
         except SpoolUnwritableError as error:
-            if self._trouble.met(str(error), now=time.monotonic()):
-                log.error("%s; reading waits, and goes on by itself", error)  # noqa: TRY400 - the sentence says it all
+            self._unwritable(error)
             return False
+        self._writable()
+        return True
+
+    def _unwritable(self, error: SpoolUnwritableError) -> None:
+        if self._trouble.met(str(error), now=time.monotonic()):
+            log.error("%s; reading waits, and goes on by itself", error)
+
+    def _writable(self) -> None:
         if since := self._trouble.over(now=time.monotonic()):
             log.info("the spool can be written again after %.0f s: reading goes on", since)
             self._report("spool_unwritable", {"seconds": round(since, 1), "reason": self._trouble.reason})
-        return True
 
     @property
     def _waits(self) -> bool:
@@ -241,7 +254,9 @@ class Agent:
     def _look_at_room(self) -> None:
         """See whether the spool is over its quota, and do then what the policy says."""
         used, quota = self._spool.used_bytes, self._config.spool.quota
-        if self._sheds and used >= quota and not self._trouble.lasts(time.monotonic()):
+        # Once reading has stopped, room is made until it goes on: between the two marks nothing else would make any.
+        over = used >= (RESUME * quota if self._full else quota)
+        if self._sheds and over and not self._trouble.lasts(time.monotonic()):
             self._shed(min(int(quota * (1 - RESUME)), MOST_SHED_BYTES))
             used = self._spool.used_bytes
         if not self._full and used >= quota:
@@ -255,7 +270,12 @@ class Agent:
         """Give up so many bytes of the spool, and say what was lost."""
         losses: list[Loss] = []
         thin = self._config.spool.policy == "thin"
-        self._written(lambda: losses.extend(self._spool.shed(size, thin=thin)))
+        try:
+            losses = self._spool.shed(size, thin=thin)
+        except SpoolUnwritableError as error:
+            self._unwritable(error)
+        if losses:  # else nothing was written, and the disk has not shown that it can be
+            self._writable()
         for loss in losses:
             log.warning(
                 "quota (%s): %d samples of %s from %d to %d ms were given up",

@@ -139,9 +139,11 @@ class Delivery:
         link, self._link = self._link, None
         if link is None:
             return
-        if link.open:
-            link.publish(self._status_topic, self._status("stopped"), retain=True)
-        link.close(grace=grace)
+        try:
+            if link.open:
+                link.publish(self._status_topic, self._status("stopped"), retain=True)
+        finally:  # a spool that cannot be read must not leave the connection behind
+            link.close(grace=grace)
         self._take(link)
 
     # --- the connection ----------------------------------------------------------------------
@@ -268,7 +270,8 @@ class Delivery:
 
     def _once_more(self) -> list[Frozen]:
         while self._again:
-            batch = self._spool.frozen(self._again.popleft())
+            batch = self._spool.frozen(self._again[0])
+            self._again.popleft()  # only now: a spool that cannot be read just now is asked for it once more
             if batch is not None and batch.digest not in self._sent:
                 return [batch]
         return []

@@ -20,7 +20,7 @@ from station_agent import lock
 from station_agent.errors import SpoolDamagedError, SpoolError
 from station_agent.sample import Sample
 from station_agent.spool import Notice, Spool, unpack
-from station_agent.wire import digest
+from station_agent.wire import Kind, digest
 
 COLUMNS: Final = "digest, spool, seq, instrument, kind, samples, frozen_ms, payload"
 PARTS: Final = ("", "-wal", "-shm")
@@ -139,11 +139,13 @@ def salvage(path: Path) -> Salvage:
                     found.batches[row[0]] = tuple(row[1:])
         for name, packed in _readable(db, "SELECT instrument, samples FROM pending ORDER BY id"):
             with suppress(ValueError, TypeError):
-                found.pending.setdefault(name, []).extend(unpack(packed))
+                samples = unpack(packed)
+                if isinstance(name, str):
+                    found.pending.setdefault(name, []).extend(samples)
         for row in _readable(db, "SELECT instrument, file, state FROM position"):
             with suppress(ValueError, TypeError):
-                json.loads(row[2])
-                found.positions.append(row)
+                if isinstance(json.loads(row[2]), dict) and isinstance(row[0], str) and isinstance(row[1], str):
+                    found.positions.append(row)
     return found
 
 
@@ -155,7 +157,7 @@ def _readable(db: sqlite3.Connection, sql: str) -> Iterator[tuple[Any, ...]]:
 
 def _sound(row: tuple[Any, ...]) -> bool:
     """Whether a row is a batch as it was frozen."""
-    key, _, seq, name, kind, samples, frozen_ms, payload = row
-    texts = all(isinstance(value, str) for value in (key, name, kind))
+    key, spool, seq, name, kind, samples, frozen_ms, payload = row
+    texts = all(isinstance(value, str) for value in (key, name, spool)) and kind in (Kind.DATA.value, Kind.EVENT.value)
     numbers = all(isinstance(value, int) for value in (seq, samples, frozen_ms))
     return texts and numbers and isinstance(payload, bytes) and digest(payload) == key

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from station_agent import lock
-from station_agent.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
+from station_agent.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError, WireError
 from station_agent.sample import Sample
 from station_agent.shedding import Change, Loss, Stored, losses, plan
 from station_agent.wire import Acknowledgement, Kind, Outcome, digest, encode_batch, encode_event, reencode
@@ -86,6 +86,14 @@ class Reading:
     samples: Sequence[Sample] = ()
     notices: Sequence[Notice] = ()
     positions: Mapping[str, dict[str, Any] | None] = field(default_factory=dict)
+
+    def move(self, standing: dict[str, dict[str, Any]]) -> None:
+        """Change positions before this was read to those after it."""
+        for file, state in self.positions.items():
+            if state is None:
+                standing.pop(file, None)
+            else:
+                standing[file] = state
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +188,9 @@ class Spool:
         except sqlite3.Error as error:
             self.close()
             raise fault(error)(f"{path}: the spool cannot be opened: {error}") from None
+        except (ValueError, TypeError) as error:  # a number or a list of ours is none any more
+            self.close()
+            raise SpoolDamagedError(f"{path}: the spool cannot be opened: {error}") from None
         except SpoolError:
             self.close()
             raise
@@ -239,7 +250,10 @@ class Spool:
     def positions(self, instrument: str) -> dict[str, dict[str, Any]]:
         """Return source -> where its reading stands."""
         rows = self._rows("SELECT file, state FROM position WHERE instrument = ? ORDER BY file", (instrument,))
-        return {file: json.loads(state) for file, state in rows}
+        try:
+            return {file: json.loads(state) for file, state in rows}
+        except ValueError as error:
+            raise SpoolDamagedError(f"{self.path}: a position in the spool cannot be read: {error}") from None
 
     def unsent(self, *, after: int, limit: int) -> list[Frozen]:
         """Return the next batches in the order they were frozen, those with a number above `after`."""
@@ -364,7 +378,10 @@ class Spool:
         stored after all, the server has the samples that stay twice and stores them once.
         """
         lost: list[Loss] = []
-        changes = plan(self._sheddable(thin=thin), size=size, thin=thin)
+        try:
+            changes = plan(self._sheddable(thin=thin), size=size, thin=thin)
+        except WireError as error:  # no longer what was frozen
+            raise SpoolDamagedError(f"{self.path}: a batch in the spool cannot be read: {error}") from None
         if not changes:
             return lost
         lost = losses(changes)
@@ -559,6 +576,8 @@ def fault(error: sqlite3.Error) -> type[SpoolError]:
     """Return what an error of SQLite means for the spool: damaged, not writable now, or something else."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return SpoolDamagedError
+    if not code and "decode to UTF-8" in str(error):  # a text of ours is none any more; Python says it, not SQLite
         return SpoolDamagedError
     if code == sqlite3.SQLITE_ERROR and "no such" in str(error):  # a table or column of ours is missing
         return SpoolDamagedError

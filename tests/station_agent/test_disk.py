@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from station_agent import trouble
-from station_agent.agent import Agent
+from station_agent.__main__ import main
+from station_agent.agent import Agent, Ending
 from station_agent.config import read_config
 from station_agent.errors import SpoolUnwritableError
 from station_agent.sources import open_source
@@ -138,3 +139,46 @@ def test_room_for_an_answer_to_what_was_sent(tmp_path):
         spool.append(reading(0, 2000))
         fill(spool)
         assert len(spool.acknowledge(answer(spool.unsent(after=0, limit=100))).removed) == 100
+
+
+def test_what_was_read_and_not_spooled_is_not_read_again(station, receiver, monkeypatch):
+    """The agent is begun anew while the disk is full: what it holds in hand moves the positions it reads from."""
+    (station.data / "a.dat").write_text(text(0, 600))
+    config = read_config(station.file)
+    source = open_source(config.instruments[0], {})
+    held = list(iter(lambda: source.read(thorough=True), None))
+    source.close()
+    begun, run = [], Agent.run
+
+    def running(self, stop, **options):
+        begun.append(self)
+        if len(begun) > 1:
+            return run(self, stop, **options)
+        self.unstored += held
+        return Ending.RELOAD
+
+    monkeypatch.setattr(Agent, "run", running)
+    assert main(["run", "--config", str(station.file), "--until-drained"]) == 0
+    assert len(begun) == 2
+    assert sum(len(batch.t) for batch in receiver.batches) == 600
+
+
+def test_a_disk_that_cannot_be_read_for_a_moment_does_not_end_the_agent(station, receiver, monkeypatch):
+    monkeypatch.setattr(trouble, "FIRST_RETRY_S", 0.05)
+    (station.data / "a.dat").write_text(text(0, 600))
+    config = read_config(station.file)
+    with Spool(config.spool.path, station=config.station, samples=config.batch.samples) as spool:
+        failed, unsent = [], spool.unsent
+
+        def failing(**options):
+            if len(failed) < 3:
+                failed.append(options)
+                raise SpoolUnwritableError("disk I/O error")
+            return unsent(**options)
+
+        spool.unsent = failing
+        Agent(config, spool, [open_source(entry, {}) for entry in config.instruments]).run(
+            threading.Event(), until_drained=True
+        )
+    assert len(failed) == 3
+    assert sum(len(batch.t) for batch in receiver.batches) == 600

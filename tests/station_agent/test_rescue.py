@@ -155,3 +155,52 @@ def test_the_agent_goes_on_with_a_new_spool(station, receiver):
     assert len({key[2] for key in receiver.readings}) == 200
     assert [event.event for event in receiver.events] == ["spool_set_aside"]
     assert not receiver.conflicts
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "UPDATE batch SET kind = 'dxta' WHERE id = 7",
+        "UPDATE batch SET spool = X'00' WHERE id = 7",
+        "UPDATE position SET state = '[1'",
+        "UPDATE position SET state = '7'",
+        "UPDATE position SET file = X'00'",
+        "UPDATE pending SET instrument = X'00'",
+        "UPDATE batch SET instrument = CAST(X'fffe' AS TEXT) WHERE id = 7",
+        "UPDATE pending SET samples = CAST(X'fffe' AS TEXT)",
+    ],
+)
+@pytest.mark.usefixtures("batches")
+def test_rows_that_are_no_longer_ours_do_not_come_along(path, spoil):
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(spoil)
+    from station_agent.rescue import set_aside  # noqa: PLC0415
+
+    set_aside(path, "test", station="lin-an", samples=10, report_to="g2301")
+    found, events, _, _ = rescued(path)
+    assert len(found) >= BATCHES - 1
+    assert [event.event for event in events] == ["spool_set_aside"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "UPDATE pending SET samples = CAST(X'fffe' AS TEXT)",
+        "UPDATE pending SET samples = '[[1,'",
+        "UPDATE meta SET value = 'x' WHERE key = 'next_seq'",
+    ],
+)
+def test_a_text_that_cannot_be_read_is_damage(path, batches, spoil):
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(spoil)
+    found, events, _, _ = rescued(path)
+    assert identities(found) == identities(batches)
+    assert [event.event for event in events] == ["spool_set_aside"]
+
+
+@pytest.mark.usefixtures("batches")
+def test_a_position_that_cannot_be_read_is_damage(path):
+    with Spool(path, station="lin-an", samples=10) as spool:
+        spool._db.execute("UPDATE position SET state = '[1'")
+        with pytest.raises(SpoolDamagedError, match="position"):
+            spool.positions("g2301")

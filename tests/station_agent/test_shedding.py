@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from station_agent.agent import Agent
 from station_agent.config import read_config
-from station_agent.errors import SpoolError
+from station_agent.errors import SpoolDamagedError, SpoolError
 from station_agent.overview import overview
 from station_agent.sample import Sample
 from station_agent.shedding import halves, restored
@@ -242,3 +242,48 @@ def test_what_is_replayed_waits_instead(station, receiver):
     station.drain()
     wait_until(lambda: len({key[2] for key in receiver.readings}) == 30_000)
     assert receiver.events == []
+
+
+def test_a_quota_made_smaller_does_not_stop_reading_for_good(tmp_path):
+    """Far over the quota, reading stops for a moment only: room is made until it goes on."""
+    station = Station(tmp_path / "station", "127.0.0.1", 9)
+    text = station.file.read_text().replace("quota_mb = 100", 'quota_mb = 1\npolicy = "drop-oldest"')
+    station.file.write_text(text)
+    config = read_config(station.file)
+    draw = random.Random(3)
+    samples = [
+        Sample(k * 10**9, {"co2": draw.random(), "ch4": draw.random(), "h2o": draw.random()}) for k in range(45_000)
+    ]
+    with Spool(config.spool.path, station=config.station, samples=60) as spool:
+        spool.append(Reading("g2301", samples))
+        assert spool.used_bytes > 1.1 * config.spool.quota
+        agent = Agent(config, spool, [])
+        agent._sheds = True
+        for _ in range(50):
+            agent._look_at_room()
+        assert agent._reading_state() == "on"
+
+
+def test_where_only_events_are_left_a_full_disk_is_not_taken_for_mended(tmp_path):
+    station = Station(tmp_path / "station", "127.0.0.1", 9)
+    text = station.file.read_text().replace("quota_mb = 100", 'quota_mb = 1\npolicy = "thin"')
+    station.file.write_text(text)
+    config = read_config(station.file)
+    with Spool(config.spool.path, station=config.station) as spool:
+        notices = [Notice("valve", 0, {"text": random.Random(k).randbytes(40_000).hex()}) for k in range(40)]
+        spool.append(Reading("g2301", notices=notices))
+        assert spool.used_bytes > config.spool.quota
+        agent = Agent(config, spool, [])
+        agent._sheds = True
+        agent._trouble.met("full", now=-100.0)
+        agent._look_at_room()
+        assert agent._trouble.present
+        assert agent.unstored == []
+
+
+def test_a_batch_that_cannot_be_read_is_damage(tmp_path):
+    with opened(tmp_path / "s.db") as spool:
+        spool.append(reading(0, 20))
+        spool._db.execute("UPDATE batch SET payload = X'00112233' WHERE id = 1")
+        with pytest.raises(SpoolDamagedError, match="cannot be read"):
+            spool.shed(1, thin=False)
