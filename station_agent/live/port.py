@@ -11,6 +11,7 @@ import os
 import socket
 import termios
 import threading
+from contextlib import suppress
 from typing import Final, Protocol
 
 from station_agent.live.makers import Serial, Tcp
@@ -162,6 +163,9 @@ class SerialPort:
     def close(self) -> None:
         """Close it."""
         if self._number >= 0:
+            # The kernel forgets it only when the last one leaves: another that has it open would keep us out.
+            with suppress(OSError):
+                fcntl.ioctl(self._number, termios.TIOCNXCL)
             os.close(self._number)
             self._number = -1
 

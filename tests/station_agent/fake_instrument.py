@@ -104,13 +104,18 @@ class PtyEnd:
         fresh = self.path.with_name("fresh")
         fresh.symlink_to(os.ttyname(self._its))
         fresh.replace(self.path)
-        taken = bytearray(4)
         while not stop.is_set():
-            fcntl.ioctl(self._its, TIOCGEXCL, taken)
-            if struct.unpack("i", taken)[0]:
+            if self.taken:
                 return
             time.sleep(0.002)
         raise Gone
+
+    @property
+    def taken(self):
+        """Whether somebody holds the port alone."""
+        answer = bytearray(4)
+        fcntl.ioctl(self._its, TIOCGEXCL, answer)
+        return struct.unpack("i", answer)[0] != 0
 
     def settings(self):
         """Return what the other side has set the port to."""
