@@ -196,6 +196,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     port: list[str | None] | msgspec.UnsetType = msgspec.UNSET
     status: list[int | None] | msgspec.UnsetType = msgspec.UNSET
     mark: list[int | None] | msgspec.UnsetType = msgspec.UNSET
+    host: int = 0
 
 
 _decoder: Final = msgspec.json.Decoder(_Document)

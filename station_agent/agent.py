@@ -13,8 +13,9 @@ from typing import Final
 
 from station_agent import pushed
 from station_agent.atomic import replace_file
-from station_agent.clock import Clock
+from station_agent.clock import Clock, Step
 from station_agent.config import Config, try_pushed
+from station_agent.dating import Dating
 from station_agent.delivery import Delivery
 from station_agent.errors import AgentError, SpoolUnwritableError
 from station_agent.health import Health, Transport, clock_state, encoded, exposition
@@ -87,13 +88,16 @@ class Agent:
         self._config, self._spool, self._sources = config, spool, sources
         self._on_step = on_step
         self._notifier = notifier or Notifier({})
-        self._clock = clock or Clock()
+        self._clock = clock or Clock(earliest_ns=spool.acknowledged_ms * 1_000_000)
+        self._dating = Dating(self._clock, spool, [entry.name for entry in config.instruments if entry.host_stamped])
         self._due = dict.fromkeys(range(len(sources)), 0.0)
         self._freeze_at: dict[str, float] = {}
         self._health = Health(config, now_ms=time.time_ns() // 1_000_000)
         self._full = self._reload = self._sheds = False
         self.unstored: list[Reading] = list(unstored)
         """What was read and could not be spooled yet; an agent that takes this one's place is given it."""
+        self._steps: list[Step] = []
+        """Steps of the clock whose consequences the disk has not taken yet."""
         self._trouble = Trouble()
         self._tell_due = self._textfile_due = 0.0
         on_config = self._take_config if take_config else None
@@ -124,6 +128,8 @@ class Agent:
         ending: Ending | None = None
         # What files hold is not lost by waiting, and those read once are all to come through.
         self._sheds = self._config.spool.policy != "stop" and not until_drained
+        self._dating.patient = not until_drained
+        self._written(partial(self._dating.recover, self._config.instruments[0].name))
         try:
             while ending is None and not stop.is_set():
                 try:
@@ -190,18 +196,21 @@ class Agent:
 
     def _store(self, reading: Reading) -> None:
         self._on_step("read")
-        self.unstored.append(reading)
+        # Where the clock was set just now, nobody but the sample's own time says whether it came before or after.
+        step = self._watch_clock() if self._config.instrument(reading.instrument).host_stamped else None
+        self.unstored.append(self._dating.read(reading, step))
         self._store_what_was_read()
 
     def _store_what_was_read(self) -> bool:
         """Spool what is waiting for that; return whether nothing is left."""
-        while self.unstored:
+        while self.unstored and not self._steps:
             reading = self.unstored[0]
-            if not self._written(partial(self._spool.append, reading)):
+            held = self._dating.standing(reading.instrument)
+            if not self._written(partial(self._spool.append, reading, held=held)):
                 return False
             self.unstored.pop(0)
             self._note(reading)
-        return True
+        return not self.unstored
 
     def _note(self, reading: Reading) -> None:
         name = reading.instrument
@@ -211,30 +220,43 @@ class Agent:
         else:
             self._freeze_at.pop(name, None)
 
-    def _watch_clock(self) -> None:
-        """Report a step of the host's clock under each instrument: times the host gave around it are in doubt."""
-        if step := self._clock.look():
+    def _watch_clock(self) -> Step | None:
+        """Report a step of the host's clock under each instrument, and move what it had stamped and not sent."""
+        step = self._clock.look()
+        if step is not None:
             log.warning("the host's clock was set by %+.3f s", step.seconds)
+            self._steps.append(step)
             notice = Notice("clock_stepped", step.time_ns, {"seconds": step.seconds, "clock": self._clock.state()})
             self.unstored += [Reading(source.instrument.name, notices=[notice]) for source in self._sources]
+            self._dating.move_unstored(step, self.unstored)
+        while self._steps and not self._trouble.lasts(time.monotonic()):
+            if not self._written(partial(self._dating.move_pending, self._steps[0])):
+                break
+            self._steps.pop(0)
+        return step
 
     def _freeze_due(self, *, everything: bool) -> None:
         now = time.monotonic()
-        if self._trouble.lasts(now):
+        if self._trouble.lasts(now) or self._steps or not self._written(self._dating.release):
             return
-        for name in [name for name, due in self._freeze_at.items() if everything or due <= now]:
+        due = [name for name, due in self._freeze_at.items() if everything or due <= now]
+        for name in [name for name in due if not self._dating.holds(name)]:
             if not self._written(partial(self._spool.freeze, name)):
                 return
             del self._freeze_at[name]
 
     def _written(self, work: Callable[[], object]) -> bool:
-        """Do something that writes the spool; return whether it was done: a disk that cannot take it is waited for."""
+        """Do something that writes the spool; return whether it was done: a disk that cannot take it is waited for.
+
+        It returns False where there was nothing to be written, which says nothing of the disk.
+        """
         try:
-            work()
+            done = work()
         except SpoolUnwritableError as error:
             self._unwritable(error)
             return False
-        self._writable()
+        if done is not False:
+            self._writable()
         return True
 
     def _unwritable(self, error: SpoolUnwritableError) -> None:
@@ -289,7 +311,8 @@ class Agent:
     def _wait(self) -> float:
         """Return how long nothing is due, s."""
         now = time.monotonic()
-        due = [*self._due.values(), *self._freeze_at.values()] if not self._waits else [now + WAIT_S]
+        freezes = [due for name, due in self._freeze_at.items() if not self._dating.holds(name)]
+        due = [*self._due.values(), *freezes] if not self._waits else [now + WAIT_S]
         return max(0.0, min(WAIT_S, min(due, default=now + WAIT_S) - now))
 
     def _say_what_is_left(self) -> None:
@@ -321,7 +344,8 @@ class Agent:
 
     def _status(self, state: str) -> bytes:
         """Return the status payload: JSON, for people and programs that watch the station."""
-        more = {"clock_steps": self._clock.state()["steps"], "clock_plausible": self._clock.plausible}
+        clock = self._clock.state()
+        more = {f"clock_{key}": clock[key] for key in ("steps", "plausible", "settled")}
         return encoded(self._health.document(state, self._transport(), clock=clock_state(), more=more))
 
     def _transport(self) -> Transport:

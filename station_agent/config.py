@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from station_agent import pushed
-from station_agent.drivers import DRIVERS, option_faults
+from station_agent.drivers import DRIVERS, host_stamped, option_faults
 from station_agent.errors import ConfigError, WireError
 from station_agent.keys import Key, nearest, read_table
 from station_agent.live import makers
@@ -184,6 +184,11 @@ class Instrument:
     options: Mapping[str, Any]
     connection: Connection | None = None
     normal_status: tuple[int, ...] = ()
+
+    @property
+    def host_stamped(self) -> bool:
+        """Whether the host gives the times of its samples."""
+        return host_stamped(self.driver, self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +425,11 @@ def _driver_faults(values: Mapping[str, Any], options: Mapping[str, Any], where:
     if not DRIVERS[name].reads_files:
         kind = {"path": "reads no files", "tcp": "has no connection", "serial": "has no connection"}
         faults += [f"{where}.{key}: driver {name!r} {kind[key]}, leave it out" for key in given]
+    if values["path"] and host_stamped(name, options):
+        faults.append(
+            f"{where}.time.format: 'arrival' is the time at which a live line comes, and path names files; "
+            "expected the columns with the time"
+        )
     return faults + option_faults(name, options, where=where)
 
 

@@ -33,7 +33,10 @@ def _rejection(aside: Aside, instrument: Instrument, file: str) -> Notice:
         "text": _storable(rejected.text[:SHOWN]),
         "reason": _storable(rejected.reason),
     }
-    return Notice("line_rejected", aside.time_ns if aside.time_ns is not None else time.time_ns(), detail)
+    now = time.time_ns()
+    if instrument.host_stamped:
+        return Notice("line_rejected", now, {**detail, "arrived": now})
+    return Notice("line_rejected", aside.time_ns if aside.time_ns is not None else now, detail)
 
 
 def _storable(text: str) -> str:

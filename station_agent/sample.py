@@ -12,9 +12,9 @@ class Mark(IntFlag):
     SPREAD = 1
     """The instrument gave several samples the same stamp; they were spread by one rule."""
     CLOCK_STEPPED = 2
-    """The host's clock jumped around this sample."""
+    """The host stamped it and its clock jumped: moved with a correction, waiting when it jumped, or passed twice."""
     CLOCK_UNCERTAIN = 4
-    """The host's clock was not known to be synchronised."""
+    """The host stamped it, and nothing kept the host's clock right."""
 
 
 @dataclass(frozen=True, slots=True)

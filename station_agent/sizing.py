@@ -70,7 +70,7 @@ def made_up(config: Config, *, per_second: float, quantities: int) -> Rate:
         )
         for k in range(most)
     ]
-    size = len(encode_batch(samples, spool="0" * 36, seq=100_000))
+    size = len(encode_batch(samples, spool="0" * 36, seq=100_000, host_ms=10**12))
     said = f"{per_second:g} samples a second of {quantities} quantities, numbers that do not repeat"
     return Rate(per_second, size / most, file_bytes(size) / most, most, said)
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from station_agent.clock import EARLIEST_NS
 from station_agent.config import Instrument
-from station_agent.drivers import DRIVERS, make_parser, recognise
+from station_agent.drivers import DRIVERS, make_parser, recognise, settled
 from station_agent.drivers.lines import LineStream, read_blocks
 from station_agent.drivers.simulated import Simulator, read_settings
 from station_agent.errors import DriverError
@@ -113,7 +114,8 @@ class FiniteFiles:
     def _read(self, files: Iterable[Path]) -> Generator[Reading, None, None]:
         instrument = self.instrument
         for file in files:
-            stream = LineStream(make_parser(instrument.driver, instrument.options))
+            options = settled(file, instrument.driver, instrument.options)
+            stream = LineStream(make_parser(instrument.driver, options))
             for parsed in read_blocks(stream, file):
                 notices = rejections(parsed, instrument=instrument, file=file.name)
                 yield Reading(instrument.name, parsed.samples, notices)
@@ -135,7 +137,9 @@ class Simulation:
 
     def read(self, *, thorough: bool) -> Reading | None:  # noqa: ARG002 - as every source
         """Return the samples that have fallen due."""
-        samples = self._simulator.take(self._now_ns(), most=SIMULATED_AT_ONCE)
+        now = self._now_ns()
+        # By a clock that is not set yet it would begin half a century ago.
+        samples = self._simulator.take(now, most=SIMULATED_AT_ONCE) if now >= EARLIEST_NS else []
         if not samples:
             return None
         return Reading(self.instrument.name, samples, (), {SIMULATION: self._simulator.state()})
@@ -161,3 +165,4 @@ def _check_file(file: Path, instrument: Instrument) -> None:
         raise DriverError(f"{file}: cannot be read: {error.strerror}") from None
     if not DRIVERS[instrument.driver].reads_files:
         raise DriverError(f"instrument {instrument.name!r} is {instrument.driver}: it has no files to replay")
+    settled(file, instrument.driver, instrument.options)

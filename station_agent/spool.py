@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from station_agent import lock
+from station_agent.clock import Standing
 from station_agent.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError, WireError
 from station_agent.sample import Sample
 from station_agent.shedding import Change, Loss, Stored, losses, plan
@@ -177,6 +178,8 @@ class Spool:
         self._on_step = on_step
         self._lock = lock.take(path)
         self._pending: dict[str, list[Sample]] = {}
+        self._read_ms: dict[str, int] = {}
+        """Instrument -> the clock when the last of those was read in this process."""
         try:
             self._db = _connect(path)
             self._prepare(station)
@@ -185,6 +188,8 @@ class Spool:
             self._load_pending()
             self._db.execute("SELECT * FROM position LIMIT 1").fetchall()  # there, or the file is damaged
             self._lost = int(self._meta("lost_samples") or 0)
+            self._held = _standing(self._meta("held"))
+            self._acknowledged_ms = int(self._meta("acknowledged_ms") or 0)
         except sqlite3.Error as error:
             self.close()
             raise fault(error)(f"{path}: the spool cannot be opened: {error}") from None
@@ -247,6 +252,20 @@ class Spool:
         """Return how many samples of an instrument wait for their batch to fill."""
         return len(self._pending.get(instrument, ()))
 
+    @property
+    def held(self) -> Standing | None:
+        """How the clock stood when samples that wait for it were stored last; None where none do."""
+        return self._held
+
+    def held_samples(self, instrument: str) -> list[Sample]:
+        """Return the samples of an instrument that are not frozen yet."""
+        return list(self._pending.get(instrument, ()))
+
+    @property
+    def acknowledged_ms(self) -> int:
+        """When the server has acknowledged something last, ms since 1970 UTC by the host's clock; 0: never."""
+        return self._acknowledged_ms
+
     def positions(self, instrument: str) -> dict[str, dict[str, Any]]:
         """Return source -> where its reading stands."""
         rows = self._rows("SELECT file, state FROM position WHERE instrument = ? ORDER BY file", (instrument,))
@@ -269,13 +288,17 @@ class Spool:
 
     # --- what changes it ---------------------------------------------------------------------
 
-    def append(self, reading: Reading) -> None:
-        """Store what was read and the position it was read up to; full batches are frozen at once."""
+    def append(self, reading: Reading, *, held: Standing | None = None) -> None:
+        """Store what was read and the position it was read up to.
+
+        Full batches are frozen at once, unless the samples have to wait for the clock to be set: `held` says how it
+        stands, and is remembered.
+        """
         name = reading.instrument
-        held = self._pending.get(name, [])
-        waiting = held + list(reading.samples)
-        cut = len(waiting) - len(waiting) % self._samples
-        rows = self._freeze(name, waiting[:cut], reading.notices)
+        waiting = self._pending.get(name, []) + list(reading.samples)
+        cut = 0 if held else len(waiting) - len(waiting) % self._samples
+        now = self._now_ms()
+        rows = self._freeze(name, waiting[:cut], reading.notices, host_ms=now)
         with self._transaction("append") as db:
             self._insert(db, rows)
             if cut:
@@ -283,22 +306,55 @@ class Spool:
             fresh = waiting[cut:] if cut else reading.samples
             if fresh:
                 db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, _pack(fresh)))
+            if held is not None:
+                _set(db, "held", json.dumps([held.boot, held.apart_ns]))
             for file, state in reading.positions.items():
                 _store_position(db, name, file, state)
+        self._held = held or self._held
         self._pending[name] = waiting[cut:]
+        if fresh:
+            self._read_ms[name] = now
         self._count(rows)
+
+    def redate(self, samples: Mapping[str, Sequence[Sample]], standing: Standing) -> None:
+        """Replace the samples of some instruments that are not frozen, as a clock that was set makes them.
+
+        Parameters
+        ----------
+        samples
+            Instrument -> all its samples that are not frozen, in the order of `held_samples`.
+        standing
+            How the clock stands now.
+        """
+        with self._transaction("redate") as db:
+            for name, moved in samples.items():
+                db.execute("DELETE FROM pending WHERE instrument = ?", (name,))
+                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, _pack(moved)))
+            _set(db, "held", json.dumps([standing.boot, standing.apart_ns]))
+        self._held = standing
+        for name, moved in samples.items():
+            self._pending[name] = list(moved)
+            self._read_ms.pop(name, None)
 
     def freeze(self, instrument: str) -> None:
         """Freeze the pending samples of an instrument, however few they are."""
         waiting = self._pending.get(instrument)
         if not waiting:
             return
-        rows = self._freeze(instrument, waiting, ())
+        # Of several batches that waited for the clock, nobody can tell.
+        host_ms = self._read_ms.get(instrument) if len(waiting) <= self._samples else None
+        rows = self._freeze(instrument, waiting, (), host_ms=host_ms)
         with self._transaction("freeze") as db:
             self._insert(db, rows)
             db.execute("DELETE FROM pending WHERE instrument = ?", (instrument,))
         self._pending[instrument] = []
         self._count(rows)
+
+    def release(self) -> None:
+        """Note that no samples wait for the clock any more."""
+        with self._transaction("release") as db:
+            db.execute("DELETE FROM meta WHERE key = 'held'")
+        self._held = None
 
     def acknowledge(self, items: Iterable[Acknowledgement]) -> Acknowledged:
         """Apply what the server said: delete by digest, or freeze again under a new spool id."""
@@ -313,10 +369,11 @@ class Spool:
             with self._transaction("acknowledge") as db:
                 db.executemany("DELETE FROM batch WHERE id = ?", [(row[0],) for row in removed])
                 grown = sum(self._rekey(db, row) for row, outcome in found if outcome is Outcome.REKEY)
-                _set(db, "acknowledged_ms", self._now_ms())
+                _set(db, "acknowledged_ms", now := self._now_ms())
         except BaseException:
             self._id, self._next_seq = before
             raise
+        self._acknowledged_ms = now
         self._batches -= len(removed)
         self._queued_samples -= sum(row[3] for row in removed)
         self._size += grown - sum(row[4] for row in removed)
@@ -456,12 +513,14 @@ class Spool:
     def _find(self, key: str) -> list[tuple[Any, ...]]:
         return self._rows("SELECT id, digest, spool, samples, length(payload) FROM batch WHERE digest = ?", (key,))
 
-    def _freeze(self, name: str, samples: Sequence[Sample], notices: Sequence[Notice]) -> list[tuple[Any, ...]]:
+    def _freeze(
+        self, name: str, samples: Sequence[Sample], notices: Sequence[Notice], *, host_ms: int | None = None
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of the batches that these samples and events make, numbered on from the last."""
         now, seq, size, rows = self._now_ms(), self._next_seq, self._samples, []
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
-            payload = encode_batch(part, spool=self._id, seq=seq)
+            payload = encode_batch(part, spool=self._id, seq=seq, host_ms=host_ms)
             rows.append((digest(payload), self._id, seq, name, Kind.DATA.value, len(part), now, payload))
             seq += 1
         for notice in notices:
@@ -543,7 +602,7 @@ class Spool:
 
 STEPS: Final = tuple(
     f"{transaction}: {step}"
-    for transaction in ("create", "append", "freeze", "acknowledge", "shed", "adopt")
+    for transaction in ("create", "append", "freeze", "redate", "release", "acknowledge", "shed", "adopt")
     for step in ("begun", "written", "committed")
 )
 """Every step `Spool` names."""
@@ -614,6 +673,10 @@ def _store_position(db: sqlite3.Connection, name: str, file: str, state: dict[st
     else:
         row = (name, file, json.dumps(state, separators=(",", ":")))
         db.execute("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", row)
+
+
+def _standing(text: str | None) -> Standing | None:
+    return Standing(*json.loads(text)) if text else None
 
 
 def _pack(samples: Sequence[Sample]) -> str:

@@ -4,12 +4,14 @@ A *batch* is some tens of samples of one instrument in columns, as JSON in UTF-8
 zlib above 1 KiB (the first byte tells them apart: ``{`` is JSON, anything else zlib)::
 
     {"v": 1, "spool": "<uuid>", "seq": 812, "t": [unix ms, ...],
-     "q": {"co2": [...], "h2o": [...]}, "port": [...], "status": [...], "mark": [...]}
+     "q": {"co2": [...], "h2o": [...]}, "port": [...], "status": [...], "mark": [...], "host": unix ms}
 
 ``null`` is a missing value. ``port``, ``status`` and ``mark`` are left out where every entry is
-missing (``mark``: zero). An *event* has ``event`` and ``detail`` instead of the columns and travels
-the same way. The bytes are made once and never again: whoever keeps, sends, stores or acknowledges
-a batch knows it by the digest of those bytes.
+missing (``mark``: zero). ``host`` is what the host's clock said when the last sample was read, left out
+where that is not known: beside ``t``, which is the instrument's time, it shows how the two clocks stand.
+An *event* has ``event`` and ``detail`` instead of the columns and travels the same way. The bytes are
+made once and never again: whoever keeps, sends, stores or acknowledges a batch knows it by the digest
+of those bytes.
 """
 
 from __future__ import annotations
@@ -84,6 +86,8 @@ class Batch:
         Quantity name -> values, in the units of ``qc.units``; ``None`` is missing.
     port, status, mark
         Valve position, instrument status and time marks of each sample.
+    host
+        The host's clock when the last of them was read, ms since 1970 UTC; None where that is not known.
     """
 
     spool: str
@@ -93,6 +97,7 @@ class Batch:
     port: list[str | None]
     status: list[int | None]
     mark: list[int]
+    host: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,7 @@ def _number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def encode_batch(samples: Sequence[Sample], *, spool: str, seq: int) -> bytes:
+def encode_batch(samples: Sequence[Sample], *, spool: str, seq: int, host_ms: int | None = None) -> bytes:
     """Freeze samples into the bytes that are stored, sent and known by their digest.
 
     Parameters
@@ -192,6 +197,8 @@ def encode_batch(samples: Sequence[Sample], *, spool: str, seq: int) -> bytes:
         does NaN or infinity.
     spool, seq
         The spool's id and the batch's number in it.
+    host_ms
+        The host's clock when the last sample was read, None where that is not known.
 
     Raises
     ------
@@ -216,6 +223,8 @@ def encode_batch(samples: Sequence[Sample], *, spool: str, seq: int) -> bytes:
         document["status"] = [s.status for s in samples]
     if any(s.mark for s in samples):
         document["mark"] = [s.mark for s in samples]
+    if host_ms is not None:
+        document["host"] = host_ms
     try:
         return _pack(document)
     except ValueError:  # a NaN or infinity among them
@@ -379,6 +388,7 @@ def _batch(document: Mapping[str, Any]) -> Batch:
         port=_column(document.get("port", missing), "port", size, (str,)),
         status=_column(document.get("status", missing), "status", size, (int,)),
         mark=[m or 0 for m in mark],
+        host=_integer(document, "host", minimum=-(2**63)) if "host" in document else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import islice
 from os import PathLike, fspath
@@ -22,6 +22,7 @@ __all__ = [
     "Parser",
     "Rejected",
     "Sample",
+    "host_stamped",
     "make_parser",
     "option_faults",
     "parse_line",
@@ -89,6 +90,13 @@ def option_faults(driver: str, options: Mapping[str, Any], *, where: str) -> lis
     else:
         import_module(DRIVERS[driver].module).read_settings(options, where=where, faults=faults)
     return faults
+
+
+def host_stamped(driver: str, options: Mapping[str, Any]) -> bool:
+    """Whether the host gives the times of what is read by a known driver with these options, not the instrument."""
+    says: Callable[[Mapping[str, Any]], bool] | None
+    says = getattr(import_module(DRIVERS[driver].module), "host_stamped", None)
+    return says is not None and says(options)
 
 
 def make_parser(driver: str, options: Mapping[str, Any] | None = None) -> Parser:
@@ -188,7 +196,7 @@ def parse_line(text: str, detail: Mapping[str, Any]) -> list[Sample]:
     text
         The corrected line, without its line end.
     detail
-        Of the event ``line_rejected``: ``driver``, ``options``, ``header`` and ``line`` are used.
+        Of the event ``line_rejected``: ``driver``, ``options``, ``header``, ``line`` and ``arrived`` are used.
 
     Raises
     ------
@@ -201,4 +209,5 @@ def parse_line(text: str, detail: Mapping[str, Any]) -> list[Sample]:
     got = parser.feed(text, number=number)
     if isinstance(got, Rejected):
         raise DriverError(f"line {number} still cannot be read: {got.reason}")
-    return got or []
+    arrived = detail.get("arrived")  # the time of a line that has none of its own
+    return [replace(sample, time_ns=arrived) if isinstance(arrived, int) else sample for sample in got or []]

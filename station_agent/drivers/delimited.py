@@ -2,7 +2,8 @@
 
 - **Time** is put together from the columns named in ``time``, read by one format in one zone, rounded to ms. A
   local time that the zone has twice or not at all is rejected, never guessed. The k-th repetition of a
-  stamp is placed ``k * spread_ms`` after it and marked.
+  stamp is placed ``k * spread_ms`` after it and marked. An instrument without a clock of its own, read live, has
+  ``time = { format = "arrival" }``: the host's time when the line was read, up to a quarter of a second after it came.
 - **Values** are converted from the unit named for their column. A field that is empty or one of ``missing`` is
   a missing value.
 - **Header**: the line with the column names; ``skip_before_header`` and ``skip_after_header`` lines around it
@@ -21,14 +22,17 @@ Example::
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any, Final
 
 from station_agent.drivers.localtime import bounded, utc_ms, zone_option
 from station_agent.drivers.parser import Stamps
 from station_agent.drivers.quantities import conversion
+from station_agent.errors import DriverError
 from station_agent.keys import Key, read_table
 from station_agent.sample import Rejected, Sample
 
@@ -54,11 +58,14 @@ COLUMN_KEYS: Final[Mapping[str, Key]] = {
     "unit": Key(str, "", required=True, least=1),
 }
 TIME_KEYS: Final[Mapping[str, Key]] = {
-    "columns": Key(list, default=(), required=True, least=1, most=3),
+    "columns": Key(list, default=(), most=3),
     "format": Key(str, "", required=True, least=1),
     "zone": Key(str, "UTC", least=1),
     "spread_ms": Key(int, 1, least=1, most=60_000),
 }
+
+ARRIVAL: Final = "arrival"
+"""The format of a time that the host gives."""
 
 Clock = Callable[[list[str]], int]
 """Fields of the time columns -> ms since 1970 UTC; ValueError in one sentence."""
@@ -89,6 +96,22 @@ def make_parser(options: Mapping[str, Any], *, where: str, faults: list[str]) ->
     return DelimitedParser(read_settings(options, where=where, faults=faults))
 
 
+def host_stamped(options: Mapping[str, Any]) -> bool:
+    """Whether the host gives the times, not the instrument."""
+    time_table = options.get("time")
+    return isinstance(time_table, Mapping) and time_table.get("format") == ARRIVAL
+
+
+def settle(path: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options for reading this one file; raises DriverError where its lines have no time."""
+    if host_stamped(options):
+        raise DriverError(
+            f"{path}: its lines have no time of their own ('arrival' is that of a live line); "
+            "expected time.columns, the columns with the time"
+        )
+    return options
+
+
 def recognise(lines: Sequence[str]) -> bool:  # noqa: ARG001 - the same signature for every driver
     """Whether the first lines are this driver's: never by themselves, columns and units must be told."""
     return False
@@ -97,23 +120,23 @@ def recognise(lines: Sequence[str]) -> bool:  # noqa: ARG001 - the same signatur
 def read_settings(options: Mapping[str, Any], *, where: str, faults: list[str]) -> Settings:
     """Return the settings in an instrument's table; what is wrong is appended to `faults`."""
     table = read_table(options, KEYS, where=where, faults=faults)
-    time = read_table(table["time"] or {}, TIME_KEYS, where=f"{where}.time", faults=faults)
+    times = read_table(table["time"] or {}, TIME_KEYS, where=f"{where}.time", faults=faults)
     columns = _columns(table["columns"] or [], where=f"{where}.columns", faults=faults)
     texts = {key: _texts(table[key], where=f"{where}.{key}", faults=faults) for key in ("fields", "missing")}
-    time_columns = _texts(time["columns"], where=f"{where}.time.columns", faults=faults)
+    time_columns = _texts(times["columns"], where=f"{where}.time.columns", faults=faults)
     if not table["header"] and not texts["fields"]:
         faults.append(f"{where}.fields: missing, without a header line the names of the fields in order are needed")
     named = [column[0] for column in columns] + list(time_columns) + [table["port_column"], table["status_column"]]
     if not table["header"]:
         absent = [name for name in named if name and name not in texts["fields"]]
         faults += [f"{where}.fields: {name!r} is used but not among the fields" for name in absent]
-    clock = _clock(time["format"], time["zone"], len(time_columns), where=f"{where}.time", faults=faults)
+    clock = _clock(times["format"], times["zone"], len(time_columns), where=f"{where}.time", faults=faults)
     return Settings(
         separator=table["separator"],
         columns=columns,
         time_columns=time_columns,
         clock=clock,
-        spread_ms=time["spread_ms"],
+        spread_ms=times["spread_ms"],
         fields=() if table["header"] else texts["fields"],
         skip_before_header=table["skip_before_header"],
         skip_after_header=table["skip_after_header"],
@@ -154,14 +177,17 @@ def _texts(values: Sequence[Any], *, where: str, faults: list[str]) -> tuple[str
 
 def _clock(form: str, zone: str, columns: int, *, where: str, faults: list[str]) -> Clock:
     """Return the function that reads the time columns."""
-    expected = {"unix": 1, "unix_ms": 1, "unix_s_ns": 2}
+    expected = {"unix": 1, "unix_ms": 1, "unix_s_ns": 2, ARRIVAL: 0}
     if form in expected:
         if columns != expected[form]:
             faults.append(f"{where}.columns: got {columns}, format {form!r} needs {expected[form]}")
-        return {"unix": _unix, "unix_ms": _unix_ms, "unix_s_ns": _unix_s_ns}[form]
+        return {"unix": _unix, "unix_ms": _unix_ms, "unix_s_ns": _unix_s_ns, ARRIVAL: _arrival}[form]
+    if not columns:
+        faults.append(f"{where}.columns: missing; the names of the columns with the time, expected a list of 1 to 3")
     if form != "iso" and form and "%" not in form:
         faults.append(
-            f"{where}.format: got {form!r}, expected 'iso', 'unix', 'unix_ms', 'unix_s_ns' or codes like '%Y-%m-%d'"
+            f"{where}.format: got {form!r}, expected 'iso', 'unix', 'unix_ms', 'unix_s_ns', 'arrival' "
+            "or codes like '%Y-%m-%d'"
         )
     return _calendar(form, zone_option(zone, where=f"{where}.zone", faults=faults))
 
@@ -174,6 +200,10 @@ def _whole(text: str) -> int:
 
 def _unix(fields: list[str]) -> int:
     return _rounded(_number(fields[0]) * 1000.0)
+
+
+def _arrival(_fields: list[str]) -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _unix_ms(fields: list[str]) -> int:
@@ -307,7 +337,9 @@ class DelimitedParser:
         port = _port(row[settings.port_column]) if settings.port_column else None
         status_text = row[settings.status_column] if settings.status_column else ""
         status = _whole(status_text) if status_text.lower() not in settings.missing else None
-        raw_ms = bounded(settings.clock([row[name] for name in settings.time_columns]))
+        raw_ms = settings.clock([row[name] for name in settings.time_columns])
+        if settings.time_columns:  # the host's own clock is the agent's to judge
+            bounded(raw_ms)
         time_ns, mark = self._stamps.place(raw_ms * 1_000_000)
         return Sample(time_ns, values, port, status, mark)
 
