@@ -298,7 +298,7 @@ class Spool:
         waiting = self._pending.get(name, []) + list(reading.samples)
         cut = 0 if held else len(waiting) - len(waiting) % self._samples
         now = self._now_ms()
-        rows = self._freeze(name, waiting[:cut], reading.notices, host_ms=now)
+        rows = self._freeze(name, waiting[:cut], reading.notices, now=now, host_ms=now)
         with self._transaction("append") as db:
             self._insert(db, rows)
             if cut:
@@ -343,7 +343,7 @@ class Spool:
             return
         # Of several batches that waited for the clock, nobody can tell.
         host_ms = self._read_ms.get(instrument) if len(waiting) <= self._samples else None
-        rows = self._freeze(instrument, waiting, (), host_ms=host_ms)
+        rows = self._freeze(instrument, waiting, (), now=self._now_ms(), host_ms=host_ms)
         with self._transaction("freeze") as db:
             self._insert(db, rows)
             db.execute("DELETE FROM pending WHERE instrument = ?", (instrument,))
@@ -449,7 +449,8 @@ class Spool:
                 for change in changes:
                     self._shed(db, change)
                 for loss in lost:
-                    rows = self._freeze(loss.instrument, (), [_told(loss, thin=thin, now_ms=self._now_ms())])
+                    now = self._now_ms()
+                    rows = self._freeze(loss.instrument, (), [_told(loss, thin=thin, now_ms=now)], now=now)
                     self._insert(db, rows)
                     self._next_seq += len(rows)
                 _set(db, "lost_samples", total)
@@ -514,10 +515,16 @@ class Spool:
         return self._rows("SELECT id, digest, spool, samples, length(payload) FROM batch WHERE digest = ?", (key,))
 
     def _freeze(
-        self, name: str, samples: Sequence[Sample], notices: Sequence[Notice], *, host_ms: int | None = None
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        notices: Sequence[Notice],
+        *,
+        now: int,
+        host_ms: int | None = None,
     ) -> list[tuple[Any, ...]]:
         """Return the rows of the batches that these samples and events make, numbered on from the last."""
-        now, seq, size, rows = self._now_ms(), self._next_seq, self._samples, []
+        seq, size, rows = self._next_seq, self._samples, list[tuple[Any, ...]]()
         for start in range(0, len(samples), size):
             part = samples[start : start + size]
             payload = encode_batch(part, spool=self._id, seq=seq, host_ms=host_ms)

@@ -23,7 +23,7 @@ def test_the_instruments_of_the_page_are_without_faults(tmp_path):
         (tmp_path / name).chmod(0o600)
     file = tmp_path / "agent.toml"
     file.write_text(first + "".join(others))
-    names = ["g2301", "g2301-live", "li-7810", "li-850", "ugga", "logger", "weather", "simulated"]
+    names = ["g2301", "g2301-live", "li-7810", "li-850", "ugga", "logger", "weather", "air", "simulated"]
     assert [instrument.name for instrument in read_config(file).instruments] == names
 
 
