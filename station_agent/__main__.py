@@ -99,8 +99,8 @@ def _run(options: argparse.Namespace) -> int:
     from station_agent.agent import Agent, Ending  # noqa: PLC0415
     from station_agent.config import read_config  # noqa: PLC0415
     from station_agent.notify import Notifier  # noqa: PLC0415
+    from station_agent.reading import Reading  # noqa: PLC0415
     from station_agent.sources import open_source  # noqa: PLC0415
-    from station_agent.spool import Reading  # noqa: PLC0415
 
     _use_one_heap()
     damaged = float("-inf")

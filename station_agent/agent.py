@@ -20,9 +20,10 @@ from station_agent.delivery import Delivery
 from station_agent.errors import AgentError, SpoolUnwritableError
 from station_agent.health import Health, Transport, clock_state, encoded, exposition
 from station_agent.notify import Notifier
+from station_agent.reading import Notice, Reading
 from station_agent.shedding import Loss
 from station_agent.sources import Source
-from station_agent.spool import Notice, Reading, Spool
+from station_agent.spool import Spool
 from station_agent.trouble import Trouble
 
 WAIT_S: Final = 0.5

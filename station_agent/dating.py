@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Final
 
 from station_agent.clock import Clock, Standing, Step
+from station_agent.reading import Notice, Reading
 from station_agent.sample import Mark, Sample
-from station_agent.spool import Notice, Reading, Spool
+from station_agent.spool import Spool
 
 MOST_HELD: Final = 10_000
 """Samples of one instrument that wait for the clock at most; beyond that they go as they are, marked."""

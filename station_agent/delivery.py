@@ -20,10 +20,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from station_agent.batches import Acknowledged, Frozen
 from station_agent.config import Config
 from station_agent.errors import SpoolUnwritableError, WireError
 from station_agent.link import Link
-from station_agent.spool import Acknowledged, Frozen, Spool
+from station_agent.spool import Spool
 from station_agent.wire import Acknowledgement, Kind, decode_acknowledgements, instrument_topic, station_topic
 
 FIRST_RETRY_S: Final = 1.0

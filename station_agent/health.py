@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from station_agent import __version__
+from station_agent.batches import Queue
 from station_agent.clock import kernel
 from station_agent.config import Config, Instrument
-from station_agent.spool import Queue, Reading
+from station_agent.reading import Reading
 
 MOST_SEEN: Final = 600
 """Samples at the end of a reading that are looked at: after an outage a reading has many, and only the last count."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from station_agent import lock
+from station_agent.batches import Queue
 from station_agent.errors import SpoolError
-from station_agent.spool import BUSY_S, Queue, used_bytes
+from station_agent.spool_file import BUSY_S, used_bytes
 
 
 @dataclass(frozen=True, slots=True)

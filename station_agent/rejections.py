@@ -8,7 +8,7 @@ from typing import Final
 
 from station_agent.config import Instrument
 from station_agent.drivers.lines import Aside, Parsed
-from station_agent.spool import Notice
+from station_agent.reading import Notice
 
 SHOWN: Final = 8_192
 """Characters of a rejected line that are reported."""

@@ -18,8 +18,10 @@ from typing import Any, Final
 
 from station_agent import lock
 from station_agent.errors import SpoolDamagedError, SpoolError
+from station_agent.reading import Notice
 from station_agent.sample import Sample
-from station_agent.spool import Notice, Spool, unpack
+from station_agent.spool import Spool
+from station_agent.spool_file import unpack
 from station_agent.wire import Kind, digest
 
 COLUMNS: Final = "digest, spool, seq, instrument, kind, samples, frozen_ms, payload"

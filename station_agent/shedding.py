@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from station_agent.reading import Notice
 from station_agent.sample import Sample
 from station_agent.wire import decode_batch, round_ms
 
@@ -120,3 +121,15 @@ def _loss(name: str, samples: Sequence[Sample]) -> Loss:
     readings = Counter(quantity for sample in samples for quantity in sample.values)
     times = [round_ms(sample.time_ns) for sample in samples]
     return Loss(name, len(samples), dict(readings), min(times), max(times))
+
+
+def told(loss: Loss, *, thin: bool, now_ms: int) -> Notice:
+    """Return the event that says what was lost."""
+    detail = {
+        "reason": "quota: thin" if thin else "quota: drop-oldest",
+        "samples": loss.samples,
+        "readings": dict(loss.readings),
+        "first": loss.first_ms,
+        "last": loss.last_ms,
+    }
+    return Notice("readings_lost", now_ms * 1_000_000, detail)

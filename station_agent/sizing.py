@@ -15,7 +15,7 @@ from station_agent.config import Config
 from station_agent.errors import SpoolError
 from station_agent.overview import open_to_read
 from station_agent.sample import Sample
-from station_agent.spool import used_bytes
+from station_agent.spool_file import used_bytes
 from station_agent.wire import Kind, encode_batch
 
 DAY_S: Final = 86_400

@@ -14,8 +14,8 @@ from station_agent.drivers.lines import LineStream, read_blocks
 from station_agent.drivers.simulated import Simulator, read_settings
 from station_agent.errors import DriverError
 from station_agent.follow import Follower
+from station_agent.reading import Reading
 from station_agent.rejections import rejections
-from station_agent.spool import Reading
 
 SIMULATED_AT_ONCE: Final = 600
 """Samples a simulation that is behind its time gives in one go."""

@@ -17,124 +17,25 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from station_agent import lock
+from station_agent.batches import Acknowledged, Frozen, Queue
 from station_agent.clock import Standing
-from station_agent.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError, WireError
+from station_agent.errors import SpoolDamagedError, SpoolError, WireError
+from station_agent.reading import Notice, Reading
 from station_agent.sample import Sample
-from station_agent.shedding import Change, Loss, Stored, losses, plan
+from station_agent.shedding import Change, Loss, Stored, losses, plan, told
+from station_agent.spool_file import connect, fault, pack, prepare, standing, unpack, used_bytes
 from station_agent.wire import Acknowledgement, Kind, Outcome, digest, encode_batch, encode_event, reencode
 
-SCHEMA_VERSION: Final = 2
-UPGRADES: Final = {1: "ALTER TABLE batch ADD COLUMN thinned INTEGER NOT NULL DEFAULT 0"}
-"""Schema version -> what makes the next one of it."""
-BUSY_S: Final = 10.0
-"""How long another process may hold the file before writing to it fails."""
 INSERT: Final = (
     "INSERT INTO batch (digest, spool, seq, instrument, kind, samples, frozen_ms, payload) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 MOST_SHED: Final = 10_000
 """Batches given up at once at most."""
-SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE batch (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of freezing; never used twice, delivery goes by it
-    digest TEXT NOT NULL UNIQUE,
-    spool TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    instrument TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    samples INTEGER NOT NULL,
-    frozen_ms INTEGER NOT NULL,
-    payload BLOB NOT NULL,
-    thinned INTEGER NOT NULL DEFAULT 0  -- how often every second sample was taken out of it
-);
-CREATE TABLE pending (id INTEGER PRIMARY KEY, instrument TEXT NOT NULL, samples TEXT NOT NULL);
-CREATE TABLE position (
-    instrument TEXT NOT NULL, file TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (instrument, file)
-) WITHOUT ROWID;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """An event to be spooled: what, when (ns since 1970 UTC), and what there is to say."""
-
-    event: str
-    time_ns: int
-    detail: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What was read in one go from one instrument, and where that leaves its source.
-
-    Parameters
-    ----------
-    instrument
-        Its name.
-    samples, notices
-        What was read and what was kept aside.
-    positions
-        Source -> where it stands now (plain JSON; None: forget it).
-    """
-
-    instrument: str
-    samples: Sequence[Sample] = ()
-    notices: Sequence[Notice] = ()
-    positions: Mapping[str, dict[str, Any] | None] = field(default_factory=dict)
-
-    def move(self, standing: dict[str, dict[str, Any]]) -> None:
-        """Change positions before this was read to those after it."""
-        for file, state in self.positions.items():
-            if state is None:
-                standing.pop(file, None)
-            else:
-                standing[file] = state
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """A frozen batch or event as it is to be sent."""
-
-    id: int
-    digest: str
-    instrument: str
-    kind: Kind
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """What some acknowledgements changed.
-
-    Parameters
-    ----------
-    removed
-        Digests of batches that left the spool.
-    aside
-        How many of them the server keeps aside, to be mended.
-    rekeyed
-        Digest before -> number of the batch, which is to be sent again under its new one.
-    """
-
-    removed: tuple[str, ...] = ()
-    aside: int = 0
-    rekeyed: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """What waits in the spool: batches, samples and bytes in them, and when the oldest was frozen (ms, None: none)."""
-
-    batches: int
-    samples: int
-    size: int
-    oldest_ms: int | None
 
 
 def _nothing(step: str) -> None:
@@ -181,14 +82,14 @@ class Spool:
         self._read_ms: dict[str, int] = {}
         """Instrument -> the clock when the last of those was read in this process."""
         try:
-            self._db = _connect(path)
+            self._db = connect(path)
             self._prepare(station)
             self._id, self._next_seq = self._numbering()
             self._batches, self._queued_samples, self._size = self._sums()
             self._load_pending()
             self._db.execute("SELECT * FROM position LIMIT 1").fetchall()  # there, or the file is damaged
             self._lost = int(self._meta("lost_samples") or 0)
-            self._held = _standing(self._meta("held"))
+            self._held = standing(self._meta("held"))
             self._acknowledged_ms = int(self._meta("acknowledged_ms") or 0)
         except sqlite3.Error as error:
             self.close()
@@ -305,7 +206,7 @@ class Spool:
                 db.execute("DELETE FROM pending WHERE instrument = ?", (name,))
             fresh = waiting[cut:] if cut else reading.samples
             if fresh:
-                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, _pack(fresh)))
+                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, pack(fresh)))
             if held is not None:
                 _set(db, "held", json.dumps([held.boot, held.apart_ns]))
             for file, state in reading.positions.items():
@@ -329,7 +230,7 @@ class Spool:
         with self._transaction("redate") as db:
             for name, moved in samples.items():
                 db.execute("DELETE FROM pending WHERE instrument = ?", (name,))
-                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, _pack(moved)))
+                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, pack(moved)))
             _set(db, "held", json.dumps([standing.boot, standing.apart_ns]))
         self._held = standing
         for name, moved in samples.items():
@@ -407,7 +308,7 @@ class Spool:
         with self._transaction("adopt") as db:
             db.executemany(INSERT, batches)
             for name, samples in pending.items():
-                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, _pack(samples)))
+                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, pack(samples)))
             db.executemany("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", positions)
         for name, samples in pending.items():
             self._pending.setdefault(name, []).extend(samples)
@@ -450,7 +351,7 @@ class Spool:
                     self._shed(db, change)
                 for loss in lost:
                     now = self._now_ms()
-                    rows = self._freeze(loss.instrument, (), [_told(loss, thin=thin, now_ms=now)], now=now)
+                    rows = self._freeze(loss.instrument, (), [told(loss, thin=thin, now_ms=now)], now=now)
                     self._insert(db, rows)
                     self._next_seq += len(rows)
                 _set(db, "lost_samples", total)
@@ -464,19 +365,8 @@ class Spool:
     # --- inside ------------------------------------------------------------------------------
 
     def _prepare(self, station: str) -> None:
-        """Make the tables of a new file, or check that those of an old one are ours."""
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise SpoolError(
-                f"{self.path}: the spool has schema version {version}, this agent knows {SCHEMA_VERSION}; "
-                "update the agent"
-            )
-        if version == 0:
-            if self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                raise SpoolError(f"{self.path}: an SQLite file, but no spool; name another file in spool.path")
-            self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        for old in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
-            self._db.executescript(f"BEGIN IMMEDIATE; {UPGRADES[old]}; PRAGMA user_version = {old + 1}; COMMIT;")
+        """Make what a new file holds, or check that an old one is this station's."""
+        prepare(self._db, self.path)
         if self._meta("station") is None:
             with self._transaction("create") as db:
                 _set(db, "spool", uuid.uuid4())
@@ -615,54 +505,6 @@ STEPS: Final = tuple(
 """Every step `Spool` names."""
 
 
-# --- the file --------------------------------------------------------------------------------
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA journal_size_limit = 16777216")
-        db.execute("PRAGMA cache_size = -512")  # KiB; what is written is read again once, long after
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
-
-
-def used_bytes(db: sqlite3.Connection) -> int:
-    """Return how many bytes of the file hold something."""
-    names = ("page_size", "page_count", "freelist_count")
-    page, pages, free = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
-    return int(page * (pages - free))
-
-
-def fault(error: sqlite3.Error) -> type[SpoolError]:
-    """Return what an error of SQLite means for the spool: damaged, not writable now, or something else."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return SpoolDamagedError
-    if not code and "decode to UTF-8" in str(error):  # a text of ours is none any more; Python says it, not SQLite
-        return SpoolDamagedError
-    if code == sqlite3.SQLITE_ERROR and "no such" in str(error):  # a table or column of ours is missing
-        return SpoolDamagedError
-    passing = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY)
-    return SpoolUnwritableError if code in (*passing, sqlite3.SQLITE_CANTOPEN) else SpoolError
-
-
-def _told(loss: Loss, *, thin: bool, now_ms: int) -> Notice:
-    """Return the event that says what was lost."""
-    detail = {
-        "reason": "quota: thin" if thin else "quota: drop-oldest",
-        "samples": loss.samples,
-        "readings": dict(loss.readings),
-        "first": loss.first_ms,
-        "last": loss.last_ms,
-    }
-    return Notice("readings_lost", now_ms * 1_000_000, detail)
-
-
 # --- rows ------------------------------------------------------------------------------------
 
 
@@ -680,17 +522,3 @@ def _store_position(db: sqlite3.Connection, name: str, file: str, state: dict[st
     else:
         row = (name, file, json.dumps(state, separators=(",", ":")))
         db.execute("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", row)
-
-
-def _standing(text: str | None) -> Standing | None:
-    return Standing(*json.loads(text)) if text else None
-
-
-def _pack(samples: Sequence[Sample]) -> str:
-    rows = [[s.time_ns, s.values, s.port, s.status, s.mark] for s in samples]
-    return json.dumps(rows, separators=(",", ":"))
-
-
-def unpack(text: str) -> list[Sample]:
-    """Return pending samples as they were packed."""
-    return [Sample(*row) for row in json.loads(text)]

@@ -22,8 +22,8 @@ from station_agent.drivers.lines import Parsed
 from station_agent.live.dialogue import Dialogue, Heard
 from station_agent.live.makers import maker
 from station_agent.live.port import Port, open_port
+from station_agent.reading import Notice, Reading
 from station_agent.rejections import rejections
-from station_agent.spool import Notice, Reading
 
 LOOK_S: Final = 0.25
 """Seconds between looks, at most: an answer is not to wait."""

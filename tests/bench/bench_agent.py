@@ -21,8 +21,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from station_agent.agent import Agent
 from station_agent.config import read_config
 from station_agent.drivers.quantities import UNITS
+from station_agent.reading import Reading
 from station_agent.sample import Sample
-from station_agent.spool import Reading, Spool
+from station_agent.spool import Spool
 from tests import servers
 
 ROUNDS = 5

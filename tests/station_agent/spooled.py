@@ -1,7 +1,7 @@
 """Readings and answers for tests of the spool."""
 
+from station_agent.reading import Reading
 from station_agent.sample import Sample
-from station_agent.spool import Reading
 from station_agent.wire import Acknowledgement, Outcome, decode
 
 

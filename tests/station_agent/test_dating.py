@@ -13,9 +13,10 @@ from station_agent.config import read_config
 from station_agent.dating import MOST_HELD, Dating
 from station_agent.drivers import delimited, parse_line, read_file
 from station_agent.errors import AgentError, ConfigError, DriverError, SpoolUnwritableError
+from station_agent.reading import Notice, Reading
 from station_agent.sample import Mark, Sample
 from station_agent.sources import Simulation
-from station_agent.spool import STEPS, Notice, Reading, Spool
+from station_agent.spool import STEPS, Spool
 from station_agent.wire import Event, decode
 from tests.station_agent.fake_instrument import Fake, TcpEnd
 from tests.station_agent.live_station import LiveStation, Until

@@ -9,8 +9,9 @@ from station_agent.__main__ import main
 from station_agent.config import read_config
 from station_agent.drivers import read_file
 from station_agent.export import moment
+from station_agent.reading import Notice, Reading
 from station_agent.sample import Sample
-from station_agent.spool import Notice, Reading, Spool
+from station_agent.spool import Spool
 from station_agent.wire import round_ms
 from tests.station_agent.conftest import Station, wait_until
 from tests.station_agent.picarro_text import text

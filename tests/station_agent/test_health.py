@@ -5,10 +5,11 @@ import time
 import pytest
 
 from station_agent import __version__
+from station_agent.batches import Queue
 from station_agent.config import read_config
 from station_agent.health import ClockState, Health, Transport, clock_state, disk_free, encoded, exposition
+from station_agent.reading import Reading
 from station_agent.sample import Sample
-from station_agent.spool import Queue, Reading
 from tests.station_agent.conftest import Station, wait_until
 from tests.station_agent.picarro_text import text
 

@@ -14,10 +14,11 @@ from station_agent.agent import Agent
 from station_agent.config import read_config
 from station_agent.errors import SpoolDamagedError, SpoolError
 from station_agent.overview import overview
+from station_agent.reading import Notice, Reading
 from station_agent.sample import Sample
 from station_agent.shedding import halves, restored
 from station_agent.sources import open_source
-from station_agent.spool import STEPS, Notice, Reading, Spool
+from station_agent.spool import STEPS, Spool
 from station_agent.wire import Kind, Outcome, decode, encode_batch
 from tests.station_agent.conftest import Station, wait_until
 from tests.station_agent.picarro_text import HEADER, row

@@ -8,7 +8,8 @@ import pytest
 from station_agent.errors import SpoolError
 from station_agent.lock import holder
 from station_agent.overview import overview
-from station_agent.spool import STEPS, Notice, Reading, Spool
+from station_agent.reading import Notice, Reading
+from station_agent.spool import STEPS, Spool
 from station_agent.wire import Acknowledgement, Kind, Outcome, decode, decode_batch, digest
 from tests.station_agent.spooled import answer, reading
 
@@ -252,7 +253,7 @@ def test_a_spool_of_a_newer_agent_is_refused(path):
 
 
 def test_a_file_held_by_another_program_is_a_sentence_and_changes_nothing(path, monkeypatch):
-    monkeypatch.setattr("station_agent.spool.BUSY_S", 0.1)
+    monkeypatch.setattr("station_agent.spool_file.BUSY_S", 0.1)
     with opened(path) as spool:
         spool.append(reading(0, 5))
         other = sqlite3.connect(path, isolation_level=None)
