@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from station_agent import __version__
-from station_agent.errors import AgentError, SpoolDamagedError
+from station_agent.errors import AgentError, SpoolDamagedError, SpoolUnwritableError
 
 if TYPE_CHECKING:
+    import logging
     import threading
 
     from station_agent.config import Config
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 DAMAGED_AGAIN_S: Final = 60.0
 """A spool found damaged so soon after the last one ends the agent; whoever started it starts it again later."""
+
+UNWRITABLE_S: Final = 10.0
+"""Seconds until a disk is tried again that could not be written while readings wait for it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
     _use_one_heap()
     damaged = float("-inf")
     stop, notifier, ending, unstored = _stop_on_signals(), Notifier(), Ending.RELOAD, list[Reading]()
-    while ending is Ending.RELOAD:
+    while ending is Ending.RELOAD and not (unstored and stop.is_set()):
         config = read_config(options.config)
         try:
             with _spool(config) as spool:
@@ -119,9 +123,22 @@ def _run(options: argparse.Namespace) -> int:
         except SpoolDamagedError as error:
             if time.monotonic() - damaged < DAMAGED_AGAIN_S:
                 raise  # the disk is bad: a new spool on it is damaged as soon
-            _set_aside(config, error)
-            damaged = time.monotonic()
+            if _set_aside(config, error):
+                damaged = time.monotonic()
+            else:
+                stop.wait(UNWRITABLE_S)
+        except SpoolUnwritableError as error:
+            if not unstored:
+                raise  # what is not read yet is not lost
+            _log().error("%s; what was read and not spooled waits", error)
+            stop.wait(UNWRITABLE_S)
     return 0
+
+
+def _log() -> logging.Logger:
+    import logging  # noqa: PLC0415
+
+    return logging.getLogger(__name__)
 
 
 def _use_one_heap() -> None:
@@ -133,15 +150,21 @@ def _use_one_heap() -> None:
         ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
 
 
-def _set_aside(config: Config, error: SpoolDamagedError) -> None:
-    """Put a new spool in the place of one that was found damaged while it was in use."""
-    import logging  # noqa: PLC0415
+def _set_aside(config: Config, error: SpoolDamagedError) -> bool:
+    """Put a new spool in the place of one that was found damaged while it was in use; return whether the disk took it.
 
+    Where it did not, the damaged one is still there, and is met again.
+    """
     from station_agent.rescue import set_aside  # noqa: PLC0415
 
-    logging.getLogger(__name__).error("%s; it is set aside, and what can be read of it is carried over", error)
-    station, samples = config.station, config.batch.samples
-    set_aside(config.spool.path, str(error), station=station, samples=samples, report_to=config.instruments[0].name)
+    _log().error("%s; it is set aside, and what can be read of it is carried over", error)
+    station, samples, report_to = config.station, config.batch.samples, config.instruments[0].name
+    try:
+        set_aside(config.spool.path, str(error), station=station, samples=samples, report_to=report_to)
+    except SpoolUnwritableError as unwritable:
+        _log().error("%s; it is tried again", unwritable)
+        return False
+    return True
 
 
 def _replay(options: argparse.Namespace) -> int:

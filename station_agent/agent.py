@@ -182,6 +182,8 @@ class Agent:
         self._look_at_room()
         if self._waits or not self._store_what_was_read():
             return False
+        if self._trouble.present and not self._written(self._spool.probe):  # it is not over by itself
+            return False
         busy = False
         now = time.monotonic()
         for number, source in enumerate(self._sources):

@@ -34,6 +34,8 @@ STEADY_S: Final = 30.0
 LAST_RESEND_S: Final = 600.0
 APPLY_AGAIN_S: Final = 2.0
 """Seconds until acknowledgements are applied again that a full disk did not take."""
+MOST_SAID: Final = 100_000
+"""Acknowledgements kept while the disk does not take them."""
 FETCH: Final = 64
 """Batches fetched from the spool at once."""
 
@@ -197,6 +199,7 @@ class Delivery:
         link.confirmed.clear()
         received, link.received = link.received, []
         self._said += [item for payload in received for item in self._read(payload)]
+        del self._said[:-MOST_SAID]  # what is forgotten is asked for again
         if self._said and now >= self._apply_at:
             self._acknowledge(now)
         configs, link.configs = link.configs, []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
 from pathlib import Path
 from typing import Final
 
-from station_agent.errors import SpoolError
+from station_agent.errors import SpoolError, SpoolUnwritableError
 
+PASSING: Final = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What a disk may say and take back."""
 WAIT_S: Final = 0.5
 """How long to wait for the lock of another process."""
 
@@ -29,7 +32,8 @@ def take(path: Path) -> int:
     try:
         handle = os.open(_lock_path(path.resolve()), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise SpoolError(f"{path}: the spool cannot be made there: {error.strerror}; check the folder") from None
+        kind = SpoolUnwritableError if error.errno in PASSING else SpoolError
+        raise kind(f"{path}: the spool cannot be made there: {error.strerror}; check the folder") from None
     # A `status` asks for the lock for a moment, and an agent that is being restarted takes a moment to end.
     deadline = time.monotonic() + WAIT_S
     while not _taken(handle) and time.monotonic() < deadline:

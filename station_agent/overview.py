@@ -59,6 +59,8 @@ def overview(path: Path) -> Overview:
         with closing(open_to_read(path)) as db:
             return _overview(db, path)
     except sqlite3.Error as error:
+        if "no such table" in str(error):
+            raise SpoolError(f"{path}: the spool is just being made; ask again in a moment") from None
         raise SpoolError(f"{path}: the spool cannot be read: {error}") from None
 
 

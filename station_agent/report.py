@@ -7,14 +7,18 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from station_agent.config import Config, Instrument
-from station_agent.drivers import DRIVERS, recognise
+from station_agent.drivers import DRIVERS, make_parser, recognise
+from station_agent.drivers.lines import LineStream
 from station_agent.errors import DriverError
 from station_agent.live.makers import connected
 from station_agent.overview import Overview, overview
 from station_agent.pushed import kept_path
+
+TRIED: Final = 131_072
+"""Bytes of an instrument's newest file that are read to try it."""
 
 
 def checked(config: Config) -> Iterator[str]:
@@ -45,13 +49,27 @@ def _files(instrument: Instrument) -> str:
     if not files:
         return f"no file matches {instrument.path} yet"
     said = f"{len(files)} file(s), last {files[-1]}"
-    if instrument.driver == "delimited":
-        return said
     try:
-        recognised = recognise(Path(files[-1]))
+        recognised = instrument.driver if instrument.driver == "delimited" else recognise(Path(files[-1]))
+        if recognised != instrument.driver:
+            return f"{said}; note: it looks like {recognised}"
+        return said + _tried(Path(files[-1]), instrument)
     except (DriverError, OSError) as error:
         return f"{said}; note: {error}"
-    return said if recognised == instrument.driver else f"{said}; note: it looks like {recognised}"
+
+
+def _tried(file: Path, instrument: Instrument) -> str:
+    """Say what the first lines of a file give, where they do not give what they should."""
+    with file.open("rb") as opened:
+        head = opened.read(TRIED)
+    _, parsed = LineStream(make_parser(instrument.driver, instrument.options)).feed(head)
+    if parsed.asides:
+        first = parsed.asides[0].rejected
+        return (
+            f"; note: of its first {parsed.lines:,} lines {len(parsed.asides):,} cannot be read, "
+            f"line {first.line}: {first.reason}"
+        )
+    return "" if parsed.samples else "; note: nothing in its first lines is a reading yet"
 
 
 def condition(config: Config) -> Iterator[str]:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from station_agent import lock
-from station_agent.errors import SpoolDamagedError, SpoolError
+from station_agent.errors import SpoolDamagedError, SpoolUnwritableError, WireError
 from station_agent.reading import Notice
 from station_agent.sample import Sample
 from station_agent.spool import Spool
 from station_agent.spool_file import unpack
-from station_agent.wire import Kind, digest
+from station_agent.wire import NAME, Kind, check_name, digest
 
 COLUMNS: Final = "digest, spool, seq, instrument, kind, samples, frozen_ms, payload"
 PARTS: Final = ("", "-wal", "-shm")
@@ -35,6 +35,15 @@ class Salvage:
     batches: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     pending: dict[str, list[Sample]] = field(default_factory=dict)
     positions: list[tuple[str, str, str]] = field(default_factory=list)
+    lost_samples: int = 0
+    """Given up for the quota, as far as that can be read."""
+    incomplete: list[str] = field(default_factory=list)
+    """Tables that could not be read to the end, or had rows that are not ours."""
+
+    def note(self, table: str) -> None:
+        """Note a table of which something is missing."""
+        if table not in self.incomplete:
+            self.incomplete.append(table)
 
 
 def open_spool(path: Path, *, station: str, samples: int, report_to: str) -> Spool:
@@ -52,7 +61,12 @@ def open_spool(path: Path, *, station: str, samples: int, report_to: str) -> Spo
     SpoolError
         As `Spool`, and where the damaged file cannot be renamed.
     """
-    _finish(path)
+    if _ready(path).exists():  # an earlier attempt was interrupted
+        held = lock.take(path)
+        try:
+            _finish(path)
+        finally:
+            lock.release(held)
     try:
         return Spool(path, station=station, samples=samples)
     except SpoolDamagedError as error:
@@ -98,17 +112,19 @@ def _make(path: Path, found: Salvage, reason: str, *, station: str, samples: int
         "reason": reason,
         "batches": len(found.batches),
         "samples": sum(row[5] for row in found.batches.values()) + sum(map(len, found.pending.values())),
+        "incomplete": found.incomplete,
     }
     with Spool(draft, station=station, samples=samples) as spool:
-        spool.adopt([found.batches[number] for number in sorted(found.batches)], found.pending, found.positions)
+        batches = [found.batches[number] for number in sorted(found.batches)]
+        spool.adopt(batches, found.pending, found.positions, lost_samples=found.lost_samples)
         spool.report(report_to, Notice("spool_set_aside", time.time_ns(), detail))
     draft.with_name(draft.name + ".lock").unlink()
-    draft.rename(path.with_name(path.name + ".new"))
+    draft.rename(_ready(path))
 
 
 def _finish(path: Path, *, on_step: Callable[[str], object] = lambda _step: None) -> None:
-    """Put a complete new spool in its place, also where an earlier attempt was interrupted."""
-    new, aside = path.with_name(path.name + ".new"), _aside(path)
+    """Put a complete new spool in its place, also where an earlier attempt was interrupted; the lock is held."""
+    new, aside = _ready(path), _aside(path)
     if not new.exists():
         return
     try:
@@ -120,10 +136,15 @@ def _finish(path: Path, *, on_step: Callable[[str], object] = lambda _step: None
             on_step("rescue: renamed" if part == "" else "rescue: log renamed")
         new.rename(path)
     except OSError as error:
-        raise SpoolError(
+        raise SpoolUnwritableError(
             f"{path}: the damaged spool cannot be set aside: {error.strerror}; check who may write to its folder"
         ) from None
     on_step("rescue: replaced")
+
+
+def _ready(path: Path) -> Path:
+    """Return the name under which a new spool is complete."""
+    return path.with_name(path.name + ".new")
 
 
 def _aside(path: Path) -> Path:
@@ -132,34 +153,56 @@ def _aside(path: Path) -> Path:
 
 
 def salvage(path: Path) -> Salvage:
-    """Return what can be read of a damaged spool; what cannot be is passed over."""
+    """Return what can be read of a damaged spool; what cannot be is passed over, and its table named."""
     found = Salvage()
     with suppress(sqlite3.Error, OSError), closing(sqlite3.connect(path, isolation_level=None)) as db:
         for order in ("", "DESC"):  # from both ends: a bad page in the middle hides the rest of one walk only
-            for row in _readable(db, f"SELECT id, {COLUMNS} FROM batch ORDER BY id {order}"):  # noqa: S608 - our words
+            for row in _readable(db, found, "batch", f"id, {COLUMNS}", f"id {order}"):
                 if _sound(row[1:]):
                     found.batches[row[0]] = tuple(row[1:])
-        for name, packed in _readable(db, "SELECT instrument, samples FROM pending ORDER BY id"):
-            with suppress(ValueError, TypeError):
-                samples = unpack(packed)
-                if isinstance(name, str):
-                    found.pending.setdefault(name, []).extend(samples)
-        for row in _readable(db, "SELECT instrument, file, state FROM position"):
-            with suppress(ValueError, TypeError):
-                if isinstance(json.loads(row[2]), dict) and isinstance(row[0], str) and isinstance(row[1], str):
-                    found.positions.append(row)
+                else:
+                    found.note("batch")
+        for name, packed in _readable(db, found, "pending", "instrument, samples", "id"):
+            try:
+                found.pending.setdefault(check_name(name, what="instrument"), []).extend(unpack(packed))
+            except (ValueError, TypeError, WireError):
+                found.note("pending")
+        for row in _readable(db, found, "position", "instrument, file, state", "instrument, file"):
+            if _is_position(row):
+                found.positions.append(row)
+            else:
+                found.note("position")
+        for key, value in _readable(db, found, "meta", "key, value", "key"):
+            if key == "lost_samples" and str(value).isdigit():
+                found.lost_samples = int(value)
     return found
 
 
-def _readable(db: sqlite3.Connection, sql: str) -> Iterator[tuple[Any, ...]]:
+def _readable(
+    db: sqlite3.Connection, found: Salvage, table: str, columns: str, order: str
+) -> Iterator[tuple[Any, ...]]:
     """Yield rows up to the first that cannot be read."""
-    with suppress(sqlite3.Error):
-        yield from db.execute(sql)
+    try:
+        yield from db.execute(f"SELECT {columns} FROM {table} ORDER BY {order}")  # noqa: S608 - our own words
+    except sqlite3.Error:
+        found.note(table)
+
+
+def _is_position(row: tuple[Any, ...]) -> bool:
+    name, file, state = row
+    try:
+        return isinstance(json.loads(state), dict) and isinstance(name, str) and isinstance(file, str)
+    except (ValueError, TypeError):
+        return False
 
 
 def _sound(row: tuple[Any, ...]) -> bool:
     """Whether a row is a batch as it was frozen."""
     key, spool, seq, name, kind, samples, frozen_ms, payload = row
-    texts = all(isinstance(value, str) for value in (key, name, spool)) and kind in (Kind.DATA.value, Kind.EVENT.value)
+    texts = (
+        all(isinstance(value, str) for value in (key, name, spool))
+        and NAME.fullmatch(name)
+        and kind in (Kind.DATA.value, Kind.EVENT.value)
+    )
     numbers = all(isinstance(value, int) for value in (seq, samples, frozen_ms))
-    return texts and numbers and isinstance(payload, bytes) and digest(payload) == key
+    return bool(texts) and numbers and isinstance(payload, bytes) and digest(payload) == key

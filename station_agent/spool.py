@@ -251,6 +251,11 @@ class Spool:
         self._pending[instrument] = []
         self._count(rows)
 
+    def probe(self) -> None:
+        """Write, where there is nothing else to write: raises SpoolUnwritableError as long as that is not possible."""
+        with self._transaction("probe") as db:
+            _set(db, "probed_ms", self._now_ms())
+
     def release(self) -> None:
         """Note that no samples wait for the clock any more."""
         with self._transaction("release") as db:
@@ -293,6 +298,8 @@ class Spool:
         batches: Sequence[tuple[Any, ...]],
         pending: Mapping[str, Sequence[Sample]],
         positions: Iterable[tuple[str, str, str]],
+        *,
+        lost_samples: int = 0,
     ) -> None:
         """Take over what was read of another spool of this station, into this new one.
 
@@ -304,12 +311,17 @@ class Spool:
             Instrument -> samples that had not been frozen.
         positions
             (instrument, source, state as JSON).
+        lost_samples
+            Given up for the quota in that one.
         """
         with self._transaction("adopt") as db:
-            db.executemany(INSERT, batches)
+            # A damaged index may give a row twice.
+            db.executemany(INSERT.replace("INSERT", "INSERT OR IGNORE", 1), batches)
             for name, samples in pending.items():
                 db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, pack(samples)))
             db.executemany("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", positions)
+            _set(db, "lost_samples", lost_samples)
+        self._lost = lost_samples
         for name, samples in pending.items():
             self._pending.setdefault(name, []).extend(samples)
         self._batches, self._queued_samples, self._size = self._sums()
@@ -499,7 +511,7 @@ class Spool:
 
 STEPS: Final = tuple(
     f"{transaction}: {step}"
-    for transaction in ("create", "append", "freeze", "redate", "release", "acknowledge", "shed", "adopt")
+    for transaction in ("create", "append", "freeze", "redate", "release", "probe", "acknowledge", "shed", "adopt")
     for step in ("begun", "written", "committed")
 )
 """Every step `Spool` names."""

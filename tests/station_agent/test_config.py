@@ -124,6 +124,37 @@ def test_check_says_what_the_configuration_means(tmp_path, shared, capsys):
     assert said[2].startswith("instrument g2301 (picarro): 4 file(s), last")
 
 
+CAMPBELL = """
+[[instrument]]
+name = "logger"
+driver = "campbell"
+path = "*.dat"
+time_zone = "UTC"
+columns = [{ name = "AirTC", quantity = "ambient_temperature", unit = "degC" }]
+"""
+TOA5 = (
+    '"TOA5","a","CR1000","1","2","3","4","Table"\n"TIMESTAMP","RECORD","AirTC_Avg"\n"TS","RN","Deg C"\n"","","Avg"\n'
+    '"2026-01-01 00:00:00",0,5.5\n"2026-01-01 00:01:00",1,5.6\n'
+)
+
+
+def test_check_reads_the_newest_file_as_configured(tmp_path, capsys):
+    """A column that the file does not have is found before a day's lines are kept aside for it."""
+    (tmp_path / "a.dat").write_text(TOA5)
+    file = write(tmp_path, GOOD + CAMPBELL)
+    assert main(["check", "--config", str(file)]) == 0
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("instrument logger")]
+    assert "note: of its first 6 lines 5 cannot be read, line 2: " in said
+    assert "AirTC" in said
+    file = write(tmp_path, GOOD + CAMPBELL.replace('"AirTC"', '"AirTC_Avg"'))
+    assert main(["check", "--config", str(file)]) == 0
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("instrument logger")]
+    assert "note" not in said
+    (tmp_path / "a.dat").write_text("".join(TOA5.splitlines(keepends=True)[:4]))
+    assert main(["check", "--config", str(file)]) == 0
+    assert "nothing in its first lines is a reading yet" in capsys.readouterr().out
+
+
 # --- secrets ---------------------------------------------------------------------------------
 
 USER = GOOD.replace("[[", 'username = "lin-an"\n[[', 1)

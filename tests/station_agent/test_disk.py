@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from station_agent import trouble
+from station_agent import rescue, trouble
 from station_agent.__main__ import main
 from station_agent.agent import Agent, Ending
 from station_agent.config import read_config
@@ -13,6 +13,7 @@ from station_agent.errors import SpoolUnwritableError
 from station_agent.sources import open_source
 from station_agent.spool import Spool
 from station_agent.trouble import Trouble
+from tests.station_agent.live_station import Until
 from tests.station_agent.picarro_text import text
 from tests.station_agent.spooled import answer, reading
 
@@ -182,3 +183,53 @@ def test_a_disk_that_cannot_be_read_for_a_moment_does_not_end_the_agent(station,
         )
     assert len(failed) == 3
     assert sum(len(batch.t) for batch in receiver.batches) == 600
+
+
+def test_the_trouble_is_over_also_where_there_is_nothing_to_write(station, monkeypatch):
+    """A reading error on a quiet day: the status does not say `stopped: disk` until the next reading comes."""
+    monkeypatch.setattr(trouble, "FIRST_RETRY_S", 0.05)
+    config = read_config(station.file)
+    with Spool(config.spool.path, station=config.station, samples=config.batch.samples) as spool:
+        agent = Agent(config, spool, [open_source(entry, {}) for entry in config.instruments])
+        agent._unwritable(SpoolUnwritableError("disk I/O error"))
+        assert agent._reading_state() == "stopped: disk"
+        agent.run(Until(lambda: agent._reading_state() == "on"))
+
+
+def test_a_disk_that_is_full_when_the_agent_begins_anew_loses_nothing(station, receiver, monkeypatch):
+    """What was read and not spooled waits until the spool can be opened again."""
+    (station.data / "a.dat").write_text(text(0, 600))
+    config = read_config(station.file)
+    source = open_source(config.instruments[0], {})
+    held = list(iter(lambda: source.read(thorough=True), None))
+    source.close()
+    monkeypatch.setattr("station_agent.__main__.UNWRITABLE_S", 0.05)
+    begun, run, opened, refused = [], Agent.run, rescue.open_spool, []
+
+    def running(self, stop, **options):
+        begun.append(self)
+        if len(begun) > 1:
+            return run(self, stop, **options)
+        self.unstored += held
+        return Ending.RELOAD
+
+    def opening(*arguments, **options):
+        if begun and len(refused) < 3:
+            refused.append(arguments)
+            raise SpoolUnwritableError("no space left on device")
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(Agent, "run", running)
+    monkeypatch.setattr(rescue, "open_spool", opening)
+    assert main(["run", "--config", str(station.file), "--until-drained"]) == 0
+    assert len(refused) == 3
+    assert sum(len(batch.t) for batch in receiver.batches) == 600
+
+
+def test_a_full_disk_at_the_start_is_said(station, monkeypatch, capsys):
+    def refused(*_arguments, **_options):
+        raise SpoolUnwritableError("no space left on device")
+
+    monkeypatch.setattr(rescue, "open_spool", refused)
+    assert main(["run", "--config", str(station.file)]) == 1
+    assert "no space left on device" in capsys.readouterr().err

@@ -204,3 +204,43 @@ def test_a_position_that_cannot_be_read_is_damage(path):
         spool._db.execute("UPDATE position SET state = '[1'")
         with pytest.raises(SpoolDamagedError, match="position"):
             spool.positions("g2301")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "missing"),
+    [
+        ("UPDATE pending SET samples = '[[1,'", ["pending"]),
+        ("UPDATE batch SET payload = X'00' WHERE id = 3", ["batch"]),
+        ("UPDATE batch SET instrument = 'G 2301' WHERE id = 3", ["batch"]),
+        ("UPDATE position SET state = '[1'", ["position"]),
+        ("UPDATE pending SET instrument = '../x'", ["pending"]),
+    ],
+)
+@pytest.mark.usefixtures("batches")
+def test_what_could_not_be_carried_over_is_named(path, spoil, missing):
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(spoil)
+        db.execute("UPDATE meta SET value = 'x' WHERE key = 'next_seq'")
+    found, (event,), *_ = rescued(path)
+    assert event.detail["incomplete"] == missing
+    assert len(found) == BATCHES - (missing == ["batch"])
+
+
+@pytest.mark.usefixtures("batches")
+def test_what_was_given_up_stays_counted(path):
+    with Spool(path, station="lin-an", samples=10) as spool:
+        spool.shed(100, thin=False)
+        lost = spool.lost_samples
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE meta SET value = 'x' WHERE key = 'next_seq'")
+    with open_spool(path, station="lin-an", samples=10, report_to="g2301") as spool:
+        assert spool.lost_samples == lost > 0
+    with Spool(path, station="lin-an", samples=10) as spool:
+        assert spool.lost_samples == lost
+
+
+def test_a_row_that_a_damaged_index_gives_twice_is_taken_once(path, batches):
+    row = (batches[0].digest, "s", 1, "g2301", "data", 10, 0, batches[0].payload)
+    with Spool(path.with_name("other.db"), station="lin-an", samples=10) as spool:
+        spool.adopt([row, row], {}, [])
+        assert (spool.queue.batches, spool.queue.samples) == (1, 10)
