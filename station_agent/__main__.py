@@ -100,13 +100,14 @@ def _command(
 
 
 def _run(options: argparse.Namespace) -> int:
+    from station_agent import heap  # noqa: PLC0415
     from station_agent.agent import Agent, Ending  # noqa: PLC0415
     from station_agent.config import read_config  # noqa: PLC0415
     from station_agent.notify import Notifier  # noqa: PLC0415
     from station_agent.reading import Reading  # noqa: PLC0415
     from station_agent.sources import open_source  # noqa: PLC0415
 
-    _use_one_heap()
+    heap.use_one()
     damaged = float("-inf")
     stop, notifier, ending, unstored = _stop_on_signals(), Notifier(), Ending.RELOAD, list[Reading]()
     while ending is Ending.RELOAD and not (unstored and stop.is_set()):
@@ -139,15 +140,6 @@ def _log() -> logging.Logger:
     import logging  # noqa: PLC0415
 
     return logging.getLogger(__name__)
-
-
-def _use_one_heap() -> None:
-    """Keep the C library from making a heap for each thread: the agent has two that matter, and 3 MB count."""
-    import contextlib  # noqa: PLC0415
-    import ctypes  # noqa: PLC0415
-
-    with contextlib.suppress(OSError, AttributeError):  # not glibc
-        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
 
 
 def _set_aside(config: Config, error: SpoolDamagedError) -> bool:

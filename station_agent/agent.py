@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
-from station_agent import pushed
+from station_agent import heap, pushed
 from station_agent.atomic import replace_file
 from station_agent.clock import Clock, Step
 from station_agent.config import Config, try_pushed
@@ -101,6 +101,7 @@ class Agent:
         """Steps of the clock whose consequences the disk has not taken yet."""
         self._trouble = Trouble()
         self._tell_due = self._textfile_due = 0.0
+        self._told_connected = False
         on_config = self._take_config if take_config else None
         self._delivery = Delivery(config, spool, status=self._status, draw=draw, on_config=on_config, on_step=on_step)
         now = time.monotonic()
@@ -330,11 +331,12 @@ class Agent:
     def _tell(self) -> None:
         """Tell the service manager that the loop turns, and node_exporter how it is."""
         self._notifier.turned()
-        now = time.monotonic()
-        if now < self._tell_due:
+        now, connected = time.monotonic(), self._delivery.connected
+        if now < self._tell_due and connected == self._told_connected:
             return
-        self._tell_due = now + TELL_S
-        link = "connected" if self._delivery.connected else "not connected"
+        self._tell_due, self._told_connected = now + TELL_S, connected
+        heap.trim()
+        link = "connected" if connected else "not connected"
         self._notifier.status(f"reading {self._reading_state()}, {link}, {self._spool.queue.batches} batches waiting")
         path = self._config.textfile
         if path is not None and now >= self._textfile_due:

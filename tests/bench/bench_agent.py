@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import select
 import sqlite3
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -25,6 +27,7 @@ from station_agent.reading import Reading
 from station_agent.sample import Sample
 from station_agent.spool import Spool
 from tests import servers
+from tests.station_agent.tls import make_certificates, table, tls_broker
 
 ROUNDS = 5
 QUANTITIES = 20
@@ -32,17 +35,13 @@ SAMPLES = 60
 CALL = 600
 """Samples appended at once, as from a file read in blocks."""
 CALLS = 10
-SIMULATION = """
-station = "bench"
-[broker]
-host = "127.0.0.1"
-port = 9
-[broker.tls]
+HOUR = 3600
+SIMULATION = f"""
 [[instrument]]
 name = "sim"
 driver = "simulated"
 start = "2026-01-01T00:00:00Z"
-samples = 3600
+samples = {HOUR}
 """
 
 
@@ -115,7 +114,13 @@ from station_agent import wire
 class Digests(Receiver):
     def _keep(self, topic, payload):
         return wire.Acknowledgement(1, wire.digest(payload), wire.Outcome.STORED)
-with Digests(sys.argv[1], int(sys.argv[2])):
+class Counts(Digests):
+    count = 0
+    def _keep(self, topic, payload):
+        self.count += len(getattr(wire.decode(payload), "t", 0) or ()) if topic.kind == "data" else 0
+        print(self.count, file=sys.stderr, flush=True)
+        return super()._keep(topic, payload)
+with (Counts if "count" in sys.argv else Digests)(sys.argv[1], int(sys.argv[2])):
     print("ready", file=sys.stderr, flush=True)
     sys.stdin.read()
 """
@@ -150,9 +155,8 @@ def published(broker, payloads):
 def station(folder, broker):
     """Return the configuration of a station of this broker."""
     file = Path(folder) / "agent.toml"
-    address = f'host = "{broker.host}"\nport = {broker.port}'
-    text = SIMULATION.replace('host = "127.0.0.1"\nport = 9\n[broker.tls]', address)
-    file.write_text(text.replace("samples = 3600\n", ""))
+    head = f'station = "bench"\n[broker]\nhost = "{broker.host}"\nport = {broker.port}\n'
+    file.write_text(head + SIMULATION)
     return file
 
 
@@ -182,28 +186,54 @@ def used_s(process):
 
 
 def cpu():
-    """CPU of a station whose one instrument says 20 quantities a second, connected, in percent of one core."""
-    with tempfile.TemporaryDirectory() as folder, servers.throwaway_broker("mosquitto") as broker:
-        server, _ = started("-c", SERVER, broker.host, str(broker.port))
+    """CPU of a station whose one instrument says 20 quantities a second, over TLS, in percent of one core."""
+    with secured() as (folder, ports):
+        server, _ = started("-c", SERVER, "127.0.0.1", str(ports[1]), "count")
         idle, _ = started("-c", IDLE)
-        file, data = station(folder, broker), Path(folder) / "met.csv"
+        file, data = folder / "agent.toml", folder / "met.csv"
         units = dict(list(UNITS.items())[:QUANTITIES])
         columns = ", ".join(
             f'{{name = "{name}", quantity = "{name}", unit = "{unit}"}}' for name, unit in units.items()
         )
-        head = file.read_text().partition("[[instrument]]")[0]
         file.write_text(
-            f'{head}[[instrument]]\nname = "met"\ndriver = "delimited"\npath = "met.csv"\ncolumns = [{columns}]\n'
+            f'{secured_head(folder, ports)}[batch]\nseconds = 5\n[[instrument]]\nname = "met"\n'
+            f'driver = "delimited"\npath = "met.csv"\ncolumns = [{columns}]\n'
             'time = {columns = ["when"], format = "unix"}\n'
         )
         data.write_text(",".join(["when", *units]) + "\n")
         agent, _ = started("-m", "station_agent", "run", "--config", str(file))
         try:
             pair = watched(agent, idle, data)
+            await_count(server, len(data.read_text().splitlines()) - 1)
         finally:
             for process in (agent, idle, server):
                 ended(process)
     line("agent.cpu_percent", "%", "Python that wakes once a second", [pair], decimals=2)
+
+
+@contextmanager
+def secured():
+    """Return a folder with certificates and the ports of a broker there: with TLS, without."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_certificates(folder)
+        with tls_broker(folder, folder) as ports:
+            yield folder, ports
+
+
+def secured_head(folder, ports):
+    """Return the configuration's head of a station of this broker, over TLS."""
+    tables = table(folder, ca="ca.pem", cert="lin-an.pem", key="lin-an.key")
+    return f'station = "bench"\n[broker]\nhost = "127.0.0.1"\nport = {ports[0]}\n{tables}'
+
+
+def await_count(server, count):
+    """Wait until the server has so many samples; a figure of an agent that does not deliver would be none."""
+    said, deadline = b"nothing", time.monotonic() + 60
+    while said != str(count).encode():
+        if not select.select([server.stderr], [], [], deadline - time.monotonic())[0]:
+            raise RuntimeError(f"the server has {said.decode()} samples, expected {count}")
+        said = server.stderr.readline().strip()
 
 
 def watched(agent, idle, data):
@@ -229,14 +259,15 @@ def watched(agent, idle, data):
 
 LIBRARIES = (
     "import sqlite3, ssl, sys, time, paho.mqtt.client;"
-    "print('ready', file=sys.stderr, flush=True); context = ssl.create_default_context(); time.sleep(60)"
+    "print('ready', file=sys.stderr, flush=True);"
+    "context = ssl.create_default_context(cafile=sys.argv[1]); time.sleep(60)"
 )
 
 
 def started(*arguments):
     """Start Python; return the process and the ms until it first said something."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     process.stderr.readline()
     return process, 1000 * (time.perf_counter() - start)
 
@@ -256,19 +287,21 @@ def ended(process):
 
 
 def process():
-    """Memory after an hour of samples with TLS on, and time until the agent reads."""
+    """Memory of a connected agent, TLS on, after an hour of samples; and time until the agent reads."""
     memory, starts = [], []
-    with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "agent.toml"
-        file.write_text(SIMULATION)
-        for _ in range(ROUNDS):
-            libraries, libraries_ms = started("-c", LIBRARIES)
+    with secured() as (folder, ports):
+        server, _ = started("-c", SERVER, "127.0.0.1", str(ports[1]), "count")
+        for number in range(1, ROUNDS + 1):
+            file = folder / f"agent-{number}.toml"
+            file.write_text(f'{secured_head(folder, ports)}[spool]\npath = "{number}.db"\n{SIMULATION}')
+            libraries, libraries_ms = started("-c", LIBRARIES, str(folder / "ca.pem"))
             agent, agent_ms = started("-m", "station_agent", "run", "--config", str(file))
-            time.sleep(1.5)
+            await_count(server, number * HOUR)
             memory.append((resident(agent), resident(libraries)))
             starts.append((agent_ms, libraries_ms))
             ended(agent)
             ended(libraries)
+        ended(server)
     reference = "Python with sqlite3, paho-mqtt and a TLS context"
     line("agent.rss_mb", "MB", reference, memory)
     line("agent.start_ms", "ms", f"{reference}, until they are imported", starts)

@@ -1,20 +1,14 @@
 import shutil
 import ssl
-import subprocess
-import time
 
 import pytest
 
-from deploy.local.broker import free_port, mosquitto_program
 from station_agent.config import Tls
 from station_agent.link import tls_context
 from tests.servers import absent, require_mosquitto
 from tests.station_agent.conftest import Station, wait_until
 from tests.station_agent.picarro_text import text
-
-
-def openssl(folder, *arguments):
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+from tests.station_agent.tls import make_certificates, table, tls_broker
 
 
 @pytest.fixture(scope="module")
@@ -23,21 +17,7 @@ def certificates(tmp_path_factory):
     if shutil.which("openssl") is None:
         absent("openssl is not installed: install your system's package openssl")
     folder = tmp_path_factory.mktemp("certificates")
-    folder.chmod(0o755)
-    for name in ("ca", "other"):
-        subject = ("-subj", f"/CN={name}", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.pem")
-        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # newer Pythons check it
-        openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *usage, *subject)
-    (folder / "names").write_text(
-        "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n"
-    )
-    for name in ("broker", "lin-an"):
-        keys = ("-keyout", f"{name}.key", "-out", f"{name}.csr")
-        openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", *keys)
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names", "-days", "2")
-        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signed)
-    for key in folder.glob("*.key"):
-        key.chmod(0o600)
+    make_certificates(folder)
     return folder
 
 
@@ -45,23 +25,8 @@ def certificates(tmp_path_factory):
 def tls_port(certificates, tmp_path):
     """Mosquitto that wants TLS and a certificate of the station."""
     require_mosquitto()
-    port = free_port()
-    configuration = tmp_path / "mosquitto.conf"
-    configuration.write_text(
-        f"listener {port} 127.0.0.1\ncafile {certificates}/ca.pem\ncertfile {certificates}/broker.pem\n"
-        f"keyfile {certificates}/broker.key\nrequire_certificate true\nallow_anonymous true\nuser root\n"
-    )
-    process = subprocess.Popen([mosquitto_program(), "-c", configuration], stderr=subprocess.PIPE)
-    try:
-        time.sleep(0.5)
+    with tls_broker(tmp_path, certificates) as (port, _):
         yield port
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def table(certificates, **names):
-    return "[broker.tls]\n" + "".join(f'{key} = "{certificates}/{name}"\n' for key, name in names.items())
 
 
 def test_the_agent_connects_with_its_certificate(tmp_path, certificates, tls_port):
