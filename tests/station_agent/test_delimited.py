@@ -201,7 +201,9 @@ def test_all_faults_of_its_options_are_named_at_once():
         "delimited.columns[3].unit: missing",
         "delimited.fields: missing, without a header line the names of the fields in order are needed",
         "delimited.fields: 't' is used but not among the fields",
-        "delimited.time.format: got 'year', expected 'iso', 'unix', 'unix_ms', 'unix_s_ns', 'arrival' "
-        "or codes like '%Y-%m-%d'",
+        (
+            "delimited.time.format: got 'year', expected 'iso', 'unix', 'unix_ms', 'unix_s_ns', 'arrival' "
+            "or codes like '%Y-%m-%d'"
+        ),
         "delimited.time.zone: got 'Middle/Earth', expected UTC, an offset like +08:00 or a name like Asia/Shanghai",
     ]
