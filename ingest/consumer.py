@@ -32,6 +32,7 @@ from ingest.decode import MAX_TEXT, Message, contents
 from ingest.errors import MigrationError
 from ingest.gather import LINGER, MAX_ROWS, Delivery, Inbox
 from ingest.store import ASIDE_QUOTA, Entered, Writer, connect, passing
+from ingest.watch import Stations, Waits
 from station_agent import wire
 from station_agent.errors import WireError
 from station_agent.wire import Acknowledgement, Kind, Outcome
@@ -130,6 +131,8 @@ class Consumer:
     linger: float = LINGER
     aside_quota: int = ASIDE_QUOTA
     tally: Tally = field(init=False, default_factory=Tally)
+    stations: Stations = field(init=False, default_factory=Stations)
+    waits: Waits = field(init=False, default_factory=Waits)
     _inbox: Inbox = field(init=False)
     _outbox: deque[list[Delivery]] = field(init=False, default_factory=deque)
     _unacknowledged: deque[Delivery] = field(init=False, default_factory=deque)
@@ -140,6 +143,27 @@ class Consumer:
     _failure: Exception | None = field(init=False, default=None)
     _client: mqtt.Client = field(init=False)
     _bell: tuple[int, int] = field(init=False)
+
+    # --- how it is; from any thread -----------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is connected to."""
+        return hasattr(self, "_client") and self._client.is_connected()
+
+    @property
+    def waiting_rows(self) -> int:
+        """What waits to be written, in rows."""
+        return self._inbox.rows if hasattr(self, "_inbox") else 0
+
+    @property
+    def oldest_unacknowledged_s(self) -> float:
+        """Age of the oldest message the broker has not been told is stored, s; 0 where there is none."""
+        try:
+            arrived = self._unacknowledged[0].arrived
+        except IndexError:
+            return 0.0
+        return time.monotonic() - arrived if arrived else 0.0
 
     # --- the broker's thread ------------------------------------------------------------------
 
@@ -338,10 +362,13 @@ class Consumer:
         with suppress(BlockingIOError):
             os.write(self._bell[1], b".")
 
-    def count(self, entered: Entered) -> None:
-        """Add what one transaction did to the tally."""
+    def count(self, entered: Entered, deliveries: Sequence[Delivery]) -> None:
+        """Add what one transaction did to the figures."""
+        now = time.monotonic()
         with self._lock:
             self.tally.count(entered)
+            self.waits.add(now - delivery.arrived for delivery in deliveries)
+        self.stations.note(entered)
 
     def pause(self, seconds: float, *, idle: bool) -> None:
         """Wait before a writer's next try; raises when a stop has taken too long, or there is nothing to write."""
@@ -393,19 +420,21 @@ class _Desk:
         statuses = dict(d.status for d in deliveries if d.status is not None)
         if statuses:
             writer.keep_statuses(statuses)
+            self.consumer.stations.hear(statuses)
         said = [d for d in deliveries if d.contents is not None]
         if not said:
             return
         entered = writer.write([d.contents for d in said if d.contents is not None])
         for delivery, result in zip(said, entered.results, strict=True):
             delivery.outcome = result.outcome
-        self.consumer.count(entered)
+        self.consumer.count(entered, said)
 
     def _open(self) -> Writer:
         if self._writer is None:
             conn = connect(self.consumer.dsn)
             try:
                 self._writer = Writer(conn, self.consumer.aside_quota)
+                self.consumer.stations.learn(conn)
             except BaseException:
                 conn.close()
                 raise

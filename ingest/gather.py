@@ -82,6 +82,11 @@ class Inbox:
     _changed: threading.Condition = field(init=False, default_factory=threading.Condition)
 
     @property
+    def rows(self) -> int:
+        """What waits, in rows."""
+        return self._rows
+
+    @property
     def full(self) -> bool:
         """Whether to stop reading from the broker for now."""
         return self._rows >= self.capacity

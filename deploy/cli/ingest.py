@@ -17,6 +17,7 @@ from deploy.errors import DeployError
 app = typer.Typer(help="Take in what stations send.", no_args_is_help=True)
 
 MQTT_PORT = 1883
+METRICS_PORT = 9464
 PASSWORD_VARIABLE = "SKYLEDGER_BROKER_PASSWORD"  # noqa: S105  the variable's name
 Dsn = Annotated[
     str, typer.Option(envvar="SKYLEDGER_DSN", help="Database (libpq connection string or URI).", show_default=False)
@@ -45,6 +46,9 @@ def run(  # noqa: PLR0913  a command's options
     aside_quota_mb: Annotated[
         float, typer.Option(min=0, help="MB a station may have kept aside; beyond, such messages stay with it.")
     ] = 256,
+    metrics: Annotated[
+        str | None, typer.Option(help="Serve Prometheus metrics there, as 127.0.0.1:9464.", show_default=False)
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings only.")] = False,
 ) -> None:
     """Write everything stations send into the database until Ctrl-C or SIGTERM."""
@@ -67,7 +71,13 @@ def run(  # noqa: PLR0913  a command's options
         signal.signal(number, lambda _number, _frame: stop.set())
     # The writer gives way at every piece it hands to the database; 5 ms, Python's own, to get its turn back is long.
     sys.setswitchinterval(0.0005)
-    consumer.run(stop)
+    with contextlib.ExitStack() as stack:
+        if metrics is not None:
+            from ingest.metrics import served  # noqa: PLC0415  a web server
+
+            at = address(metrics, what="metrics address", default=METRICS_PORT)
+            stack.enter_context(served(consumer, *at))
+        consumer.run(stop)
     tally = consumer.tally
     typer.echo(
         f"{tally.stored} messages stored, {tally.aside} kept aside, {tally.repeated} had come before; "
@@ -75,15 +85,15 @@ def run(  # noqa: PLR0913  a command's options
     )
 
 
-def address(text: str) -> tuple[str, int]:
-    """Return host and port of a broker given as ``host:port`` or ``host``."""
+def address(text: str, *, what: str = "broker", default: int = MQTT_PORT) -> tuple[str, int]:
+    """Return host and port of what is given as ``host:port`` or ``host``."""
     host, colon, port = text.rpartition(":")
     if not colon:
-        return text, MQTT_PORT
+        return text, default
     with contextlib.suppress(ValueError):
         if host and 0 < int(port) < 2**16:
             return host.strip("[]"), int(port)
-    raise DeployError(f"broker {text!r} is not host:port, as 127.0.0.1:1883")
+    raise DeployError(f"{what} {text!r} is not host:port, as 127.0.0.1:{default}")
 
 
 def tls(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
