@@ -79,7 +79,8 @@ _KEPT_ASIDE: Final = """
 SELECT station, sum(greatest(octet_length(payload), %s)) FROM message
 WHERE state = 'aside' AND station = ANY(%s) GROUP BY station"""
 _EVENT: Final = """
-INSERT INTO event (message_id, instrument_id, time, event, detail) VALUES (%s, %s, %s, %s, %s)"""
+INSERT INTO event (message_id, instrument_id, time, event, detail) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (instrument_id, time, event, md5(detail::text)) DO NOTHING"""
 _STATUS: Final = """
 INSERT INTO station_status (station, status) SELECT * FROM unnest(%s::text[], %s::jsonb[])
 ON CONFLICT (station) DO UPDATE SET status = excluded.status, received = now()"""

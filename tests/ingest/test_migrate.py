@@ -1,10 +1,12 @@
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
+from ingest import partition
 from ingest.database import Level, connect, level
 from ingest.errors import MigrationError, StoreError
 from ingest.migrate import applied, migrate, migrations, pending, require_current
@@ -67,17 +69,17 @@ def test_a_migration_that_was_edited_is_refused(plain_dsn):
 def test_a_database_of_a_newer_version_is_refused(plain_dsn):
     steps = migrations()
     migrate(plain_dsn, steps=steps)
-    with pytest.raises(MigrationError, match=r"0004 products, which this version does not know .*update skyledger"):
-        migrate(plain_dsn, steps=[step for step in steps if step.version < 4])
+    with pytest.raises(MigrationError, match=r"0005 event, which this version does not know .*update skyledger"):
+        migrate(plain_dsn, steps=[step for step in steps if step.version < 5])
 
 
 def test_a_step_that_fails_leaves_what_was_there_and_says_so(plain_dsn):
     steps = migrations()
-    broken = replace(steps[-1], version=5, name="broken", sql=b"CREATE TABLE x (a int); SELECT 1/0")
-    with pytest.raises(MigrationError, match=r"0005 broken failed and was rolled back: division by zero"):
+    broken = replace(steps[-1], version=6, name="broken", sql=b"CREATE TABLE x (a int); SELECT 1/0")
+    with pytest.raises(MigrationError, match=r"0006 broken failed and was rolled back: division by zero"):
         migrate(plain_dsn, steps=[*steps, broken])
     with connect(plain_dsn) as conn:
-        assert [record.version for record in applied(conn)] == [1, 2, 3, 4]
+        assert [record.version for record in applied(conn)] == [1, 2, 3, 4, 5]
         assert conn.execute("SELECT to_regclass('x')").fetchone() == (None,)
         assert [step.name for step in pending(conn, [*steps, broken])] == ["broken"]
 
@@ -89,17 +91,51 @@ def test_a_filled_database_takes_a_new_step(store):
         assert conn.execute("SELECT count(*), count(wigos) FROM station").fetchone() == (3, 0)
 
 
+def test_a_filled_database_is_upgraded(dsn):
+    """A database of an earlier version, with stations, messages and readings in it, takes each step since."""
+    migrate(dsn, steps=[step for step in migrations() if step.version < 5])
+    values = {"spool": "s", "said": "[1, 2]", "at": "2026-01-01T00:00:00Z"}
+    with connect(dsn) as conn:
+        if level(conn) is Level.PLAIN:
+            partition.create(conn, [(datetime(2026, 1, 1, tzinfo=UTC) - partition.EPOCH).days])
+        conn.execute("INSERT INTO station (name, latitude, longitude, altitude) VALUES ('lin-an', 30, 120, 139)")
+        conn.execute("INSERT INTO instrument (station_id, name) SELECT id, 'g2301' FROM station")
+        for number in range(3):
+            conn.execute(
+                "INSERT INTO message (station, instrument, kind, digest, spool, seq, instrument_id, state, payload)"
+                " SELECT 'lin-an', 'g2301', 'event', decode(md5(%s), 'hex'), 's', %s, id, 'stored', ''"
+                " FROM instrument ORDER BY id LIMIT 1",
+                [str(number), number + 1],
+            )
+        conn.execute(
+            "INSERT INTO event (message_id, instrument_id, time, event, detail)"
+            " SELECT id, instrument_id, %(at)s, 'valve', jsonb_build_object('n', seq / 3) FROM message",
+            values,
+        )
+        conn.execute("INSERT INTO reading VALUES (%(at)s, 400.0, 1, 1)", values)
+    assert migrate(dsn) == ["0005 event"]
+    with connect(dsn) as conn:
+        require_current(conn)
+        # Two had said the same: the first stands, both messages stay.
+        assert conn.execute("SELECT message_id, detail FROM event ORDER BY 1").fetchall() == [
+            (1, {"n": 0}),
+            (3, {"n": 1}),
+        ]
+        assert conn.execute("SELECT count(*) FROM message").fetchone() == (3,)
+        assert conn.execute("SELECT count(*) FROM reading").fetchone() == (1,)
+
+
 def test_several_at_once_apply_each_step_once(dsn):
     code = "import sys; from ingest.migrate import migrate; print(len(migrate(sys.argv[1])))"
     running = [subprocess.Popen([sys.executable, "-c", code, dsn], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     counts = [int(process.communicate(timeout=60)[0]) for process in running]
-    assert sorted(counts) == [0, 0, 4]
+    assert sorted(counts) == [0, 0, 5]
 
 
 def test_without_a_schema_and_without_a_database_there_is_one_sentence(plain_dsn):
     with (
         connect(plain_dsn) as conn,
-        pytest.raises(MigrationError, match="lacks 4 migrations, first 0001 catalogue: run"),
+        pytest.raises(MigrationError, match="lacks 5 migrations, first 0001 catalogue: run"),
     ):
         require_current(conn)
     with pytest.raises(StoreError, match=r"cannot connect to the database: .*is it running"):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from ingest import partition
 from ingest.database import connect
 from ingest.reading import Written
 from ingest.store import Writer
@@ -194,14 +195,44 @@ def test_days_are_made_on_demand_ahead_and_again_when_dropped(plain_store):
         assert writer.write([said(batch(rows, seq=1))]).written == Written(new=5)
         assert second.write([said(batch(rows, seq=2))]).written == Written(same=5)
         assert conn.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'reading'::regclass").fetchone() == (5,)
-        conn.execute(f"DROP TABLE reading_{rows_day(rows[0])}")
+        (table,) = conn.execute("SELECT tableoid::regclass::text FROM reading ORDER BY time DESC LIMIT 1").fetchone()
+        conn.execute(f"DROP TABLE {table}")
         assert second.write([said(batch(rows, seq=3))]).written == Written(new=1, same=4)
         writer.prepare_days(datetime(2030, 1, 1, tzinfo=UTC))
         assert conn.execute("SELECT to_regclass('reading_20300104') IS NOT NULL").fetchone() == (True,)
 
 
-def rows_day(sample):
-    return f"{datetime.fromtimestamp(sample.time_ns / 1e9, UTC):%Y%m%d}"
+def test_an_event_said_twice_is_one(store, writer):
+    """Two clones of a spool freeze the same event under numbers of their own."""
+    twice = [event("valve", spool=name, seq=7, detail={"to": 3}) for name in ("one", "two")]
+    other = event("valve", spool="two", seq=8, detail={"to": 4})
+    entered = writer.write([said(payload, kind=Kind.EVENT) for payload in (*twice, other)])
+    assert outcomes(entered) == [STORED] * 3
+    counts = census(store)
+    assert (counts["stored"], counts["events"]) == (3, 2)
+
+
+def test_times_long_past_have_a_partition_a_month(plain_store):
+    """Twenty years filled in afterwards are 240 tables; a month some day of which has its own is filled in by days."""
+    today = (datetime(2026, 11, 25, tzinfo=UTC) - partition.EPOCH).days
+    with connect(plain_store) as conn:
+        day = (datetime(2006, 2, 10, tzinfo=UTC) - partition.EPOCH).days
+        recent = today - partition.MONTHS_AFTER - 31
+        there = partition.create(conn, [recent], today=recent)
+        assert there == {recent}
+        there = partition.create(conn, [*range(day, day + 20), recent - 1, today], today=today)
+        names = {
+            name
+            for (name,) in conn.execute(
+                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'reading'::regclass"
+            )
+        }
+        assert names == {"reading_200602", "reading_200603", "reading_20260825", "reading_20260826", "reading_20261125"}
+        assert len(there) == 28 + 31 + 3
+        assert there == partition.existing(conn)
+        # Each day is in one partition, the month's ends among them.
+        for time in ("2006-02-01", "2006-02-28 23:59:59.999", "2006-03-31 23:59", "2026-08-25", "2026-11-25"):
+            conn.execute("INSERT INTO reading VALUES (%s, 1, 1, 1)", [time])
 
 
 def test_late_data_of_months_ago_is_counted_exactly(store, writer):
