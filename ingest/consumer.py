@@ -5,6 +5,10 @@ puts it into the inbox, and sends acknowledgements; when the inbox is full it st
 holds the broker back instead of filling the memory. Writers take from the inbox and write; one is enough for the
 rates of one server, and with several the broker is still acknowledged in the order of arrival.
 
+Several consumers, also on several machines, share one subscription as a *group* (``$share`` of the broker): each
+message goes to one of them. Their sessions end with them, for on some brokers a session that stays keeps the share of a
+consumer that is gone; what it had is sent again by the stations, and two that have the same message store it once.
+
 A message is acknowledged twice: to the station on its ``ack`` topic, which lets it delete the batch, and then to
 the broker (PUBACK). Whatever fails before that, the message comes again and is recognised.
 """
@@ -14,6 +18,8 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
+import secrets
 import select
 import ssl
 import threading
@@ -29,7 +35,7 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from ingest.decode import MAX_TEXT, Message, contents
-from ingest.errors import MigrationError
+from ingest.errors import MigrationError, StoreError
 from ingest.gather import LINGER, MAX_ROWS, Delivery, Inbox
 from ingest.store import ASIDE_QUOTA, Entered, Writer, connect, passing
 from ingest.watch import Stations, Waits
@@ -39,7 +45,14 @@ from station_agent.wire import Acknowledgement, Kind, Outcome
 
 log: Final = logging.getLogger(__name__)
 
-SUBSCRIPTIONS: Final = tuple((f"{wire.ROOT}/{levels}", 1) for levels in ("+/+/data", "+/+/event", "+/status"))
+SHARED: Final = ("+/+/data", "+/+/event")
+"""What several consumers may share among them."""
+OWN: Final = ("+/status",)
+"""What each of them hears."""
+GROUP: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+"""What a group of consumers may be called."""
+WRITERS: Final = 2
+"""Connections to the database: one writes while the other commits."""
 ACK_ENTRIES: Final = 500
 """Entries of one acknowledgement message."""
 KEEPALIVE: Final = 30
@@ -110,7 +123,10 @@ class Consumer:
     host, port
         The broker.
     client_id
-        Under which the broker keeps our session; another consumer with the same one takes it over.
+        Under which the broker keeps our session; another consumer with the same one takes it over. Empty: a new name.
+    group
+        Whose share of the messages this consumer takes; empty: it takes all, and the broker keeps what comes while it
+        is away.
     access
         User name, password, TLS.
     writers
@@ -124,9 +140,10 @@ class Consumer:
     dsn: str
     host: str
     port: int = 1883
-    client_id: str = "skyledger-ingest"
+    client_id: str = ""
+    group: str = ""
     access: Access = field(default_factory=Access)
-    writers: int = 1
+    writers: int = WRITERS
     max_rows: int = MAX_ROWS
     linger: float = LINGER
     aside_quota: int = ASIDE_QUOTA
@@ -143,6 +160,12 @@ class Consumer:
     _failure: Exception | None = field(init=False, default=None)
     _client: mqtt.Client = field(init=False)
     _bell: tuple[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.group and not GROUP.fullmatch(self.group):
+            raise StoreError(f"group {self.group!r} is no name: expected 1 to 63 of letters, digits, '_', '.' and '-'")
+        if not self.client_id:
+            self.client_id = f"skyledger-ingest-{secrets.token_hex(4)}" if self.group else "skyledger-ingest"
 
     # --- how it is; from any thread -----------------------------------------------------------
 
@@ -197,7 +220,7 @@ class Consumer:
 
     def _make_client(self) -> mqtt.Client:
         client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=False, manual_ack=True
+            CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=bool(self.group), manual_ack=True
         )
         client.max_inflight_messages_set(1000)
         client.max_queued_messages_set(0)
@@ -284,7 +307,9 @@ class Consumer:
             return
         self.tally.connections += 1
         log.info("connected to the broker %s:%d as %s", self.host, self.port, self.client_id)
-        client.subscribe(list(SUBSCRIPTIONS))
+        share = f"$share/{self.group}/" if self.group else ""
+        client.subscribe([(f"{share}{wire.ROOT}/{levels}", 1) for levels in SHARED])
+        client.subscribe([(f"{wire.ROOT}/{levels}", 1) for levels in OWN])
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         # What was not acknowledged on this connection is delivered again on the next.

@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -41,6 +42,44 @@ def throwaway_postgres() -> Iterator[Postgres]:
     """Running plain PostgreSQL, fast and not durable."""
     with throwaway_folder() as folder, Postgres(folder, durable=False) as server:
         yield server
+
+
+class SmallDisk:
+    """A disk of its own that can be filled; needs root."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        self._folder = folder
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0711", "tmpfs", folder], check=True)
+
+    def fill(self) -> None:
+        """Leave no room."""
+        with (self._folder / "ballast").open("wb") as file, suppress(OSError):
+            while True:
+                file.write(bytes(65_536))
+                file.flush()
+
+    def empty(self) -> None:
+        """Make room again."""
+        (self._folder / "ballast").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Unmount it."""
+        subprocess.run(["umount", "--lazy", self._folder], check=True)
+
+
+@contextmanager
+def postgres_on_small_disk(megabytes: int) -> Iterator[tuple[Postgres, SmallDisk]]:
+    """Running durable PostgreSQL on a disk that can be filled; skips where disks cannot be mounted."""
+    with throwaway_folder() as folder:
+        try:
+            disk = SmallDisk(folder, megabytes)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("a small disk cannot be mounted here: it takes root")
+        try:
+            with Postgres(folder, settings={"max_wal_size": "48MB", "min_wal_size": "32MB"}) as server:
+                yield server, disk
+        finally:
+            disk.remove()
 
 
 @contextmanager

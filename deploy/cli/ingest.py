@@ -35,8 +35,16 @@ def run(  # noqa: PLR0913  a command's options
     *,
     broker: Annotated[str, typer.Option(envvar="SKYLEDGER_BROKER", help="Broker, as host:port.")] = "127.0.0.1:1883",
     client_id: Annotated[
-        str, typer.Option(help="Name of our session at the broker; every running consumer needs its own.")
-    ] = "skyledger-ingest",
+        str,
+        typer.Option(
+            help="Name of our session at the broker; every running consumer needs its own.", show_default=False
+        ),
+    ] = "",
+    group: Annotated[
+        str,
+        typer.Option(help="Share the messages with the other workers of this group (Mosquitto).", show_default=False),
+    ] = "",
+    connections: Annotated[int, typer.Option(min=1, max=16, help="Connections to the database.")] = 2,
     username: Annotated[
         str | None, typer.Option(help=f"User name at the broker; its password is read from {PASSWORD_VARIABLE}.")
     ] = None,
@@ -63,6 +71,8 @@ def run(  # noqa: PLR0913  a command's options
         host=host,
         port=port,
         client_id=client_id,
+        group=group,
+        writers=connections,
         access=Access(username, os.environ.get(PASSWORD_VARIABLE), tls(ca, cert, key)),
         aside_quota=int(aside_quota_mb * 1e6),
     )

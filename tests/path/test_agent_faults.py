@@ -3,6 +3,7 @@
 What is in the database must be what the instrument's files say, each reading once, however the agent got there.
 """
 
+import json
 import random
 import sqlite3
 import subprocess
@@ -16,7 +17,7 @@ from station_agent import rescue, spool
 from station_agent.drivers import read_file
 from tests.path import picarro_log
 from tests.path.network import until
-from tests.path.relay import Relay
+from tests.relay import PUBLISH, Relay, published
 
 ROWS = 200
 FRAME = 4096 + 24
@@ -158,6 +159,28 @@ def test_a_broker_that_confirms_stores_nothing(agent):
     agent.check()
 
 
+class Spoiled:
+    """Changes acknowledgements on their way to the agent.
+
+    Parameters
+    ----------
+    spoil
+        The acknowledgements of one message -> those that arrive instead.
+    """
+
+    def __init__(self, spoil):
+        self.spoil, self.count = spoil, 0
+
+    def __call__(self, back, kind, flags, body):
+        if not back or kind != PUBLISH:
+            return [body]
+        head, payload = published(flags, body)
+        said = json.loads(payload)
+        changed = self.spoil(said)
+        self.count += changed != said
+        return [head + json.dumps(changed, separators=(",", ":")).encode()]
+
+
 def lost(said):
     """Lose half of the acknowledgements, now these, now those."""
     return [item for item in said if random.random() < 0.5]
@@ -171,18 +194,16 @@ def of_other_bytes(said):
 @pytest.mark.parametrize("spoil", [lost, of_other_bytes])
 def test_acknowledgements_that_fail(agent, spoil):
     agent.grow(1200)
-    text = agent.configuration.read_text()
-    with Relay(agent.network.broker.port, spoil) as relay:
-        broker = f"port = {agent.network.broker.port}"
-        agent.configuration.write_text(
-            text.replace(broker, f"port = {relay.port}").replace("resend = 2.0", "resend = 0.5")
-        )
+    broker, spoiled = agent.network.broker, Spoiled(spoil)
+    with Relay((broker.host, broker.port), change=spoiled) as relay:
+        text = agent.configuration.read_text().replace(f"port = {broker.port}", f"port = {relay.port}")
+        agent.configuration.write_text(text.replace("resend = 2.0", "resend = 0.5"))
         agent.network.agent(agent.configuration)
-        until(lambda: relay.spoiled >= 3, "acknowledgements are spoiled")
+        until(lambda: spoiled.count >= 3, "acknowledgements are spoiled")
         if spoil is of_other_bytes:
             with closing(sqlite3.connect(f"file:{agent.spool}?mode=ro", uri=True)) as db:
                 assert db.execute("SELECT sum(samples) FROM batch").fetchone()[0] == 1200
-        relay.spoil = list if spoil is of_other_bytes else spoil
+            spoiled.spoil = list
         until(lambda: _empty(agent.spool), "the spool is empty")
     agent.network.end("agent", 15)
     agent.check()
