@@ -3,7 +3,7 @@
 ``python -m tests.bench ingest``. A durable PostgreSQL, a broker, `skyledger ingest run` in a process of its own;
 batches of 60 samples of 20 quantities. A round of ours lasts from the first publish to the last acknowledgement,
 with every row committed; a round of the reference copies the same rows, laid out beforehand, in as large
-transactions on one connection. Rounds alternate; the figures are medians.
+transactions on as many connections. Rounds alternate; the figures are medians.
 """
 
 import json
@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 from paho.mqtt import client as mqtt
@@ -23,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from deploy.local.broker import Broker
 from deploy.local.postgres import Postgres
 from ingest import catalogue, copy, read, reading
+from ingest.consumer import WRITERS
 from ingest.database import connect
 from ingest.decode import Message, contents
 from ingest.directory import Directory
@@ -167,14 +169,19 @@ def laid_out(conn, sent):
     return streams
 
 
-def copied(conn, streams):
-    """Return seconds for the streams alone."""
-    begin = time.perf_counter()
-    for stream in streams:
-        with conn.transaction(), conn.cursor() as cursor:
-            statement = "COPY reading (time, value, channel_id, state_id) FROM STDIN (FORMAT binary)"
-            with cursor.copy(statement) as target:
+def copied(conns, streams):
+    """Return seconds for the streams alone, shared among as many connections as ours has."""
+
+    def share(conn, mine):
+        statement = "COPY reading (time, value, channel_id, state_id) FROM STDIN (FORMAT binary)"
+        for stream in mine:
+            with conn.transaction(), conn.cursor() as cursor, cursor.copy(statement) as target:
                 target.write(stream)
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(len(conns)) as pool:
+        for done in [pool.submit(share, conn, streams[k :: len(conns)]) for k, conn in enumerate(conns)]:
+            done.result()
     return time.perf_counter() - begin
 
 
@@ -187,7 +194,8 @@ def writing(dsn, broker):
     sent = messages()
     expected = len(sent) * SAMPLES * len(NAMES)
     pairs = []
-    with connect(dsn) as conn, consumer(dsn, broker):
+    with connect(dsn) as conn, ExitStack() as stack, consumer(dsn, broker):
+        conns = [stack.enter_context(connect(dsn)) for _ in range(WRITERS)]
         Writer(conn).write([contents(sent[0], now_ms=(START + 86400) * 1000)])  # makes the day
         streams = laid_out(conn, sent)
         publisher = Publisher(broker)
@@ -195,7 +203,7 @@ def writing(dsn, broker):
         publisher.wake(sent[:STATIONS])  # from now on it knows all channels
         for _ in range(ROUNDS):
             emptied(conn)
-            limit = expected / copied(conn, streams)
+            limit = expected / copied(conns, streams)
             emptied(conn)
             ours = expected / publisher.deliver(sent)
             found = conn.execute("SELECT count(*) FROM reading").fetchone()[0]
