@@ -24,12 +24,17 @@ _LOCK: Final = 0x736B796C65646770
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def existing(conn: Connection) -> set[int]:
-    """Return the days that have a partition, as days since 1970."""
+def named(conn: Connection) -> dict[str, range]:
+    """Return the name of each partition -> its days, as days since 1970."""
     rows = conn.execute(
         "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'reading'::regclass"
     )
-    return {day for (name,) in rows for day in _days_of(name.removeprefix("reading_"))}
+    return {name: _days_of(name.removeprefix("reading_")) for (name,) in rows}
+
+
+def existing(conn: Connection) -> set[int]:
+    """Return the days that have a partition, as days since 1970."""
+    return {day for days in named(conn).values() for day in days}
 
 
 def create(conn: Connection, days: Iterable[int], *, today: int | None = None) -> set[int]:

@@ -9,9 +9,9 @@ from ingest.database import Connection, Level, connect, level
 from ingest.migrate import applied, pending
 
 _LEVELS = {
-    Level.PLAIN: "PostgreSQL alone (daily partitions)",
-    Level.TIMESCALE_APACHE: "TimescaleDB, Apache licence (hypertable)",
-    Level.TIMESCALE_FULL: "TimescaleDB, full licence (hypertable)",
+    Level.PLAIN: "PostgreSQL alone (partitions by day)",
+    Level.TIMESCALE_APACHE: "TimescaleDB, Apache licence (hypertable; no compression, no policies)",
+    Level.TIMESCALE_FULL: "TimescaleDB, full licence (hypertable, compression by `skyledger db maintain`)",
 }
 
 

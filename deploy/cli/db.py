@@ -1,4 +1,4 @@
-"""`skyledger db migrate|status|rebuild|adopt`: the database of the store."""
+"""`skyledger db migrate|status|maintain|rebuild|adopt`: the database of the store."""
 
 from datetime import datetime
 from typing import Annotated
@@ -54,6 +54,25 @@ def rebuild(
     typer.echo(
         f"{done.messages} messages read; {done.rows} readings in place of {done.before}, {done.aside} newly kept aside."
     )
+
+
+@app.command()
+def maintain(
+    dsn: Dsn,
+    *,
+    keep_days: Annotated[
+        int | None,
+        typer.Option(min=1, help="Days of readings to keep; the messages they came in stay.", show_default="all"),
+    ] = None,
+    compress_after_days: Annotated[
+        int, typer.Option(min=1, help="Age of days that are compressed, where TimescaleDB's licence allows it.")
+    ] = 7,
+) -> None:
+    """Prepare the days to come, compress old readings and let the oldest go; once a day is enough."""
+    from ingest.maintain import maintain as run  # noqa: PLC0415  needs the extra server
+
+    for sentence in run(dsn, keep_days=keep_days, compress_after_days=compress_after_days):
+        typer.echo(sentence)
 
 
 @app.command()

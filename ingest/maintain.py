@@ -1,0 +1,132 @@
+"""What is done to ``reading`` from time to time: old times leave the window, and are compressed where that is possible.
+
+``message`` keeps everything, so `ingest.rebuild` makes any window again. The same on every level of the store: whole
+partitions or chunks are dropped, never rows. What a job has not seen yet is not dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from psycopg import sql
+
+from ingest import partition
+from ingest.database import Connection, Level, connect, level
+from ingest.errors import StoreError
+from ingest.migrate import require_current
+
+COMPRESS_AFTER_DAYS: Final = 7
+"""Late data and what is sent again mostly come within days; into what is compressed they go more slowly."""
+_COLUMNSTORE: Final = (2, 18)
+"""TimescaleDB's version from which on compression is called columnstore."""
+
+_UNSEEN: Final = """
+SELECT min(m.t_from) FROM message m
+WHERE m.state = 'stored' AND m.readings > 0 AND m.xid >= (SELECT min(xid) FROM feed_cursor)"""
+_VERSION: Final = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+
+
+def maintain(
+    dsn: str,
+    *,
+    keep_days: int | None = None,
+    compress_after_days: int = COMPRESS_AFTER_DAYS,
+    now: datetime | None = None,
+) -> Iterator[str]:
+    """Do it once, and yield a sentence about each thing done.
+
+    Cost grows with the number of partitions, not of rows. Several at once do no harm.
+
+    Parameters
+    ----------
+    dsn
+        The database.
+    keep_days
+        Days before today that stay in ``reading``; None: all of them.
+    compress_after_days
+        Age from which on a day is compressed, where the database can.
+    now
+        The time it is; default: by the clock.
+
+    Raises
+    ------
+    MigrationError
+        The database's schema is not this version's.
+    StoreError
+        A number of days is none.
+    """
+    for name, days in (("keep", keep_days), ("compress-after", compress_after_days)):
+        if days is not None and days < 1:
+            raise StoreError(f"--{name}-days {days}: expected 1 or more")
+    now = datetime.now(UTC) if now is None else now
+    with connect(dsn) as conn:
+        require_current(conn)
+        known = level(conn)
+        if known is Level.PLAIN:
+            partition.create(conn, partition.ahead(now))
+            yield f"partitions are ready until {now + timedelta(days=partition.DAYS_AHEAD):%Y-%m-%d}"
+        if known is Level.TIMESCALE_FULL:
+            yield _compress(conn, compress_after_days)
+        if keep_days is not None:
+            yield from _drop(conn, known, _midnight(now) - timedelta(days=keep_days))
+
+
+def _midnight(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+# --- old times -------------------------------------------------------------------------------
+
+
+def _drop(conn: Connection, known: Level, before: datetime) -> Iterator[str]:
+    (unseen,) = conn.execute(_UNSEEN).fetchone() or (None,)
+    if unseen is not None and unseen < before:
+        yield f"kept from {unseen:%Y-%m-%d} on: a job has not seen it yet (`skyledger db status` says which)"
+        before = _midnight(unseen)
+    dropped = _drop_partitions(conn, before) if known is Level.PLAIN else _drop_chunks(conn, before)
+    yield f"{dropped} partitions of readings before {before:%Y-%m-%d} were dropped; their messages stay"
+
+
+def _drop_partitions(conn: Connection, before: datetime) -> int:
+    old = [name for name, days in partition.named(conn).items() if days[-1] < (before - partition.EPOCH).days]
+    for name in old:
+        conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+    return len(old)
+
+
+def _drop_chunks(conn: Connection, before: datetime) -> int:
+    return len(conn.execute("SELECT drop_chunks('reading', older_than => %s::timestamptz)", [before]).fetchall())
+
+
+# --- compression -----------------------------------------------------------------------------
+
+
+def _compress(conn: Connection, after_days: int) -> str:
+    """Have TimescaleDB compress what is old enough: by channel, in order of time, as it is read."""
+    (version,) = conn.execute(_VERSION).fetchone() or ("0",)
+    columnstore = tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= _COLUMNSTORE
+    if not _compresses(conn):
+        names = ("enable_columnstore", "segmentby", "orderby")
+        switch, segment, order = names if columnstore else ("compress", "compress_segmentby", "compress_orderby")
+        conn.execute(
+            f"ALTER TABLE reading SET (timescaledb.{switch}, timescaledb.{segment} = 'channel_id',"
+            f" timescaledb.{order} = 'time')"
+        )
+    after = timedelta(days=after_days)
+    # A policy of another age would be kept: the one asked for takes its place.
+    if columnstore:
+        conn.execute("CALL remove_columnstore_policy('reading', if_exists => true)")
+        conn.execute("CALL add_columnstore_policy('reading', after => %s::interval)", [after])
+    else:
+        conn.execute("SELECT remove_compression_policy('reading', if_exists => true)")
+        conn.execute("SELECT add_compression_policy('reading', %s::interval)", [after])
+    return f"TimescaleDB {version} compresses readings older than {after_days} days, by channel"
+
+
+def _compresses(conn: Connection) -> bool:
+    row = conn.execute(
+        "SELECT compression_enabled FROM timescaledb_information.hypertables WHERE hypertable_name = 'reading'"
+    ).fetchone()
+    return row is not None and bool(row[0])
