@@ -155,6 +155,10 @@ class Correction:
         Whose the message is.
     rename
         Quantity as it is in the payload -> as it should be.
+    unit
+        Quantity (by its name after renaming) -> the unit its values are in.
+    shift
+        Seconds to add to all its times.
     payload
         What the payload should have been.
     line
@@ -164,13 +168,15 @@ class Correction:
     station: str | None = None
     instrument: str | None = None
     rename: Mapping[str, str] | None = None
+    unit: Mapping[str, str] | None = None
+    shift: float | None = None
     payload: bytes | None = None
     line: str | None = None
 
     def what(self, message: Message) -> dict[str, Any]:
         """Return what a mend of this message says."""
-        plain = {"station": self.station, "instrument": self.instrument, "rename": self.rename}
-        what = {key: value for key, value in plain.items() if value}
+        names = ("station", "instrument", "rename", "unit", "shift")
+        what: dict[str, Any] = {name: value for name in names if (value := getattr(self, name))}
         if self.payload is not None:
             what |= mending.replaced(self.payload)
         if self.line is not None:

@@ -6,6 +6,10 @@ The payload itself is never touched. A mend says what it does in one of these fo
     It belongs to another station or instrument than its topic says.
 ``{"rename": {OLD: NEW, ...}}``
     Quantities have other names.
+``{"unit": {QUANTITY: UNIT, ...}}``
+    The values of these quantities (by their names after renaming) are in another unit than they should be.
+``{"shift": SECONDS}``
+    All its times are wrong by as much: a clock was not set.
 ``{"payload": BASE64}``
     These bytes are what it should have been; with ``{"line": TEXT}`` they were made from a corrected line.
 """
@@ -20,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from station_agent import wire
+from station_agent.drivers.quantities import conversion
 from station_agent.errors import WireError
 
 
@@ -48,13 +53,18 @@ def payload(raw: bytes, mends: Sequence[Mend]) -> bytes:
     Raises
     ------
     WireError
-        A quantity cannot be renamed because the payload cannot be read or has the new name already.
+        A correction does not fit the payload.
     """
     for mend in mends:
-        if "payload" in mend.what:
-            raw = base64.b64decode(mend.what["payload"], validate=True)
-        if "rename" in mend.what:
-            raw = _rename(raw, mend.what["rename"])
+        what = mend.what
+        if "payload" in what:
+            raw = base64.b64decode(what["payload"], validate=True)
+        if what.keys() & {"rename", "unit", "shift"}:
+            document = _document(raw)
+            document = _rename(document, what["rename"]) if "rename" in what else document
+            document = _convert(document, what["unit"]) if "unit" in what else document
+            document = _shift(document, what["shift"]) if "shift" in what else document
+            raw = _packed(document)
     return raw
 
 
@@ -73,22 +83,66 @@ def changes_payload(mends: Sequence[Mend]) -> bool:
     return any("payload" in mend.what for mend in mends)
 
 
-def _rename(raw: bytes, names: Mapping[str, str]) -> bytes:
+def _document(raw: bytes) -> dict[str, Any]:
     try:
         document = json.loads(wire.inflate(raw))
     except (ValueError, RecursionError) as error:
         msg = f"payload is not JSON: {error}"
         raise WireError(msg) from None
-    columns = document.get("q") if isinstance(document, dict) else None
-    if not isinstance(columns, dict):
-        msg = "payload has no quantities to rename"
+    if not isinstance(document, dict):
+        msg = "payload is no object that could be mended"
         raise WireError(msg)
+    return document
+
+
+def _packed(document: Mapping[str, Any]) -> bytes:
+    text = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return zlib.compress(text) if len(text) > wire.COMPRESS_ABOVE else text
+
+
+def _columns(document: Mapping[str, Any]) -> dict[str, Any]:
+    columns = document.get("q")
+    if not isinstance(columns, dict):
+        msg = "payload has no quantities to mend"
+        raise WireError(msg)
+    return columns
+
+
+def _rename(document: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     renamed: dict[str, Any] = {}
-    for old, values in columns.items():
+    for old, values in _columns(document).items():
         new = names.get(old, old)
         if new in renamed:
             msg = f"quantity {old!r} cannot be renamed to {new!r}: the payload has that already"
             raise WireError(msg)
         renamed[new] = values
-    text = json.dumps({**document, "q": renamed}, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return zlib.compress(text) if len(text) > wire.COMPRESS_ABOVE else text
+    return {**document, "q": renamed}
+
+
+def _convert(document: dict[str, Any], units: Mapping[str, str]) -> dict[str, Any]:
+    columns = dict(_columns(document))
+    for quantity, unit in units.items():
+        if quantity not in columns:
+            msg = f"quantity {quantity!r} is not in the payload, which has {', '.join(columns)}"
+            raise WireError(msg)
+        how = conversion(quantity, unit)
+        if isinstance(how, str):
+            raise WireError(how)
+        factor, offset = how
+        columns[quantity] = [_converted(value, factor, offset) for value in columns[quantity]]
+    return {**document, "q": columns}
+
+
+def _converted(value: Any, factor: float, offset: float) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value * factor + offset if number else value
+
+
+def _shift(document: dict[str, Any], seconds: float) -> dict[str, Any]:
+    times, by = document.get("t"), round(seconds * 1000)
+    if isinstance(times, list):
+        return {**document, "t": [time + by if isinstance(time, int) else time for time in times]}
+    if isinstance(times, int):
+        return {**document, "t": times + by}
+    msg = "payload has no times to shift"
+    raise WireError(msg)

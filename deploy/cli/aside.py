@@ -73,6 +73,10 @@ def mend(  # noqa: PLR0913  a command's options
     rename: Annotated[
         list[str] | None, typer.Option(help="OLD=NEW: a quantity has another name; may be given several times.")
     ] = None,
+    set_unit: Annotated[
+        list[str] | None, typer.Option(help="QUANTITY=UNIT: its values are in this unit; may be given several times.")
+    ] = None,
+    shift: Annotated[float | None, typer.Option(help="Seconds to add to its times: a clock was not set.")] = None,
     line: Annotated[str | None, typer.Option(help="What the rejected line should have been.")] = None,
     payload: Annotated[
         Path | None, typer.Option(help="File with the bytes the payload should have been.", exists=True, dir_okay=False)
@@ -84,7 +88,9 @@ def mend(  # noqa: PLR0913  a command's options
     correction = aside.Correction(
         station=map_station,
         instrument=map_instrument,
-        rename=dict(map(_renaming, rename or [])),
+        rename=dict(_pair(text, option="--rename", example="CO2=co2") for text in rename or []),
+        unit=dict(_pair(text, option="--set-unit", example="ch4=ppm") for text in set_unit or []),
+        shift=shift,
         payload=None if payload is None else payload.read_bytes(),
         line=line,
     )
@@ -122,8 +128,8 @@ def discard(numbers: Numbers, dsn: Dsn, why: Why, who: Who) -> None:
     typer.echo(f"{len(numbers)} messages are discarded.")
 
 
-def _renaming(text: str) -> tuple[str, str]:
-    old, equals, new = text.partition("=")
-    if not (old and equals and new):
-        raise DeployError(f"--rename {text!r} is not OLD=NEW, as CO2=co2")
-    return old, new
+def _pair(text: str, *, option: str, example: str) -> tuple[str, str]:
+    left, equals, right = text.partition("=")
+    if not (left and equals and right):
+        raise DeployError(f"{option} {text!r} is not two words with = between, as {example}")
+    return left, right

@@ -85,7 +85,10 @@ def test_from_an_empty_database_to_mended_messages(plain_dsn, skyledger, tmp_pat
 def test_what_is_wrong_is_said_in_one_sentence(plain_store, skyledger):
     for arguments, sentence in (
         (("aside", "show", "5"), "skyledger: message 5 is not in the store, expected one that is kept aside"),
-        (("aside", "mend", "5", "--why", "x", "--rename", "a"), "skyledger: --rename 'a' is not OLD=NEW"),
+        (
+            ("aside", "mend", "5", "--why", "x", "--rename", "a"),
+            "skyledger: --rename 'a' is not two words with =",
+        ),
         (("ingest", "run", "--broker", "host:0"), "skyledger: broker 'host:0' is not host:port"),
         (("catalog", "apply", "/nowhere.toml"), "skyledger: catalogue /nowhere.toml cannot be read"),
         (("db", "rebuild", "--from", "x", "--to", "2026-01-01"), "skyledger: 'x' is not a time"),

@@ -218,3 +218,34 @@ def test_renaming_to_a_name_that_is_taken_keeps_it_aside():
     came = message(batch(samples(1, names=("co2", "ch4"))))
     got = decode.contents(came, now_ms=NOW, mends=[Mend("me", "now", "why", {"rename": {"co2": "ch4"}})])
     assert "cannot be renamed to 'ch4'" in got.reason
+
+
+def mended(came, what):
+    return decode.contents(came, now_ms=NOW, mends=[Mend("me", "now", "why", what)])
+
+
+def test_values_in_another_unit_and_times_of_a_clock_that_was_not_set():
+    rows = [Sample((k + 1) * 10**9, {"CH4": 1.9 + k, "cavity_temperature": 318.15}) for k in range(2)]
+    came = message(batch(rows))
+    assert "before 2000" in mended(came, {"rename": {"CH4": "ch4"}}).reason
+    what = {"rename": {"CH4": "ch4"}, "unit": {"ch4": "ppm", "cavity_temperature": "K"}, "shift": START - 0.5}
+    got = mended(came, what)
+    assert got.reason is None
+    assert got.columns.t.tolist() == [START * 1000 + 500, START * 1000 + 1500]
+    np.testing.assert_allclose(got.columns.values, [[1900.0, 2900.0], [45.0, 45.0]])
+    late = message(event("valve", at=10), kind=Kind.EVENT)
+    assert mended(late, {"shift": START}).t_from == (START + 10) * 1000
+
+
+@pytest.mark.parametrize(
+    ("payload", "what", "reason"),
+    [
+        (batch(samples(1, names=("co2",))), {"unit": {"ch4": "ppm"}}, "'ch4' is not in the payload, which has co2"),
+        (batch(samples(1, names=("co2",))), {"unit": {"co2": "hPa"}}, "co2 cannot be in 'hPa', known are"),
+        (zlib.compress(b"[]"), {"shift": 1.0}, "payload is no object that could be mended"),
+        (b'{"v": 1}', {"shift": 1.0}, "payload has no times to shift"),
+        (b'{"v": 1}', {"unit": {"co2": "ppm"}}, "payload has no quantities to mend"),
+    ],
+)
+def test_a_mend_that_does_not_fit_keeps_it_aside(payload, what, reason):
+    assert reason in mended(message(payload), what).reason
