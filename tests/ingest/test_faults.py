@@ -1,5 +1,8 @@
 """Lines cut, slow, half-open, out of order between station, broker, worker, database; full disks: counts are exact."""
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -163,6 +166,33 @@ def test_workers_of_a_group_stopped_in_turn_lose_and_double_nothing(plain_store,
         assert len(one.acknowledged) == 300
     assert census(plain_store) == {
         "stored": 300, "readings": 300 * ROWS * 4, "rows": 300 * ROWS * 4, "rows_aside": 0, "events": 0
+    }  # fmt: skip
+
+
+def test_workers_of_a_group_killed_in_turn_lose_and_double_nothing(plain_store, mosquitto):
+    command = [sys.executable, "-m", "deploy", "ingest", "run", "--quiet", "--group", "g", "--dsn", plain_store]
+    command += ["--broker", mosquitto.address]
+    workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    payloads = batches(600)
+    try:
+        with station(mosquitto) as one:
+            thread = threading.Thread(target=one.deliver, args=(payloads,), kwargs={"again": 1.0, "seconds": 100})
+            thread.start()
+            for turn in range(4):
+                acknowledged = len(one.acknowledged)
+                until(lambda n=acknowledged: len(one.acknowledged) > n or not thread.is_alive())
+                workers[turn % 2].kill()
+                workers[turn % 2].wait()
+                workers[turn % 2] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            thread.join(100)
+            assert len(one.acknowledged) == 600
+    finally:
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+        # One that was started a moment ago may not listen yet.
+        assert {worker.wait(30) for worker in workers} <= {0, -signal.SIGTERM}
+    assert census(plain_store) == {
+        "stored": 600, "readings": 600 * ROWS * 4, "rows": 600 * ROWS * 4, "rows_aside": 0, "events": 0
     }  # fmt: skip
 
 
