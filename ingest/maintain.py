@@ -22,6 +22,18 @@ COMPRESS_AFTER_DAYS: Final = 7
 _COLUMNSTORE: Final = (2, 18)
 """TimescaleDB's version from which on compression is called columnstore."""
 
+CHUNKS: Final = ((5e6, timedelta(days=7)), (2e8, timedelta(days=1)), (1e9, timedelta(hours=6)))
+"""Values a day up to which TimescaleDB's chunks are so long: the index of the newest ones is to fit into memory."""
+SHORTEST: Final = timedelta(hours=1)
+_RECENT: Final = 100_000
+"""Messages looked at to know the rate."""
+
+_RATE: Final = """
+SELECT coalesce(sum(readings), 0)::float8, extract(epoch FROM max(received) - min(received))::float8
+FROM (SELECT readings, received FROM message WHERE state = 'stored' ORDER BY id DESC LIMIT %s) AS m"""
+_INTERVAL: Final = """
+SELECT time_interval FROM timescaledb_information.dimensions
+WHERE hypertable_name = 'reading' AND dimension_type = 'Time'"""
 _UNSEEN: Final = """
 SELECT min(m.t_from) FROM message m
 WHERE m.state = 'stored' AND m.readings > 0 AND m.xid >= (SELECT min(xid) FROM feed_cursor)"""
@@ -67,6 +79,8 @@ def maintain(
         if known is Level.PLAIN:
             partition.create(conn, partition.ahead(now))
             yield f"partitions are ready until {now + timedelta(days=partition.DAYS_AHEAD):%Y-%m-%d}"
+        else:
+            yield from _set_chunks(conn)
         if known is Level.TIMESCALE_FULL:
             yield _compress(conn, compress_after_days)
         if keep_days is not None:
@@ -98,6 +112,27 @@ def _drop_partitions(conn: Connection, before: datetime) -> int:
 
 def _drop_chunks(conn: Connection, before: datetime) -> int:
     return len(conn.execute("SELECT drop_chunks('reading', older_than => %s::timestamptz)", [before]).fetchall())
+
+
+# --- chunks ----------------------------------------------------------------------------------
+
+
+def interval(values_a_day: float) -> timedelta:
+    """Return how long a chunk is to be at a rate."""
+    return next((length for most, length in CHUNKS if values_a_day <= most), SHORTEST)
+
+
+def _set_chunks(conn: Connection) -> Iterator[str]:
+    """Let the chunks to come be as long as the rate asks for; those there are stay."""
+    values, seconds = conn.execute(_RATE, [_RECENT]).fetchone() or (0.0, None)
+    if not seconds or seconds < 3600:
+        return  # too little to know the rate
+    rate = values / seconds * 86_400
+    wanted = interval(rate)
+    (standing,) = conn.execute(_INTERVAL).fetchone() or (None,)
+    if standing != wanted:
+        conn.execute("SELECT set_chunk_time_interval('reading', %s::interval)", [wanted])
+        yield f"chunks to come are {wanted} long, for {rate:,.0f} values a day (were {standing})"
 
 
 # --- compression -----------------------------------------------------------------------------

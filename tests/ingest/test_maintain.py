@@ -9,7 +9,7 @@ import pytest
 from ingest import catalogue, feed, partition
 from ingest.database import Level, connect, level
 from ingest.errors import StoreError
-from ingest.maintain import maintain
+from ingest.maintain import interval, maintain
 from ingest.migrate import migrate
 from ingest.reading import Written
 from ingest.rebuild import rebuild
@@ -89,6 +89,28 @@ def test_days_to_come_are_ready(plain_store):
 def test_a_number_of_days_that_is_none(plain_store):
     with pytest.raises(StoreError, match="--keep-days 0: expected 1 or more"):
         list(maintain(plain_store, keep_days=0))
+
+
+@pytest.mark.timescale
+def test_chunks_are_as_long_as_the_rate_asks_for(timescale_dsn):
+    migrate(timescale_dsn)
+    catalogue.apply(timescale_dsn, CATALOGUE)
+    filled(timescale_dsn, backs=(0, 1))
+    # All came within a moment: that says nothing of the rate.
+    assert list(maintain(timescale_dsn, now=NOW)) == []
+    with psycopg.connect(timescale_dsn, autocommit=True) as conn:
+        conn.execute("UPDATE message SET received = received - interval '2 hours' WHERE seq = 1")
+        (told,) = maintain(timescale_dsn, now=NOW)
+        assert told.startswith("chunks to come are 7 days, 0:00:00 long, for 1,9")
+        assert list(maintain(timescale_dsn, now=NOW)) == []
+        conn.execute("UPDATE message SET readings = 3000000")
+        (told,) = maintain(timescale_dsn, now=NOW)
+        assert told.startswith("chunks to come are 1 day, 0:00:00 long, for 7")
+
+
+@pytest.mark.parametrize(("rate", "hours"), [(0, 168), (5e6, 168), (5.1e6, 24), (2e8, 24), (3e8, 6), (2e9, 1)])
+def test_the_length_of_a_chunk(rate, hours):
+    assert interval(rate) == timedelta(hours=hours)
 
 
 # --- TimescaleDB's full licence --------------------------------------------------------------
