@@ -164,10 +164,10 @@ def readings(
     """
     unknown = [name for name in quantities or () if name not in QUANTITIES]
     if unknown:
-        raise StoreError(f"quantity {unknown[0]!r} is not known{_near(unknown[0], QUANTITIES)}")
+        raise StoreError(f"quantity {unknown[0]!r} is not known{near(unknown[0], QUANTITIES)}")
     with connect(dsn) as conn:
-        channels = _channels(conn, station, instrument)
-        wanted = {name: channels.get(name) for name in (channels if quantities is None else quantities)}
+        known = channels(conn, station, instrument)
+        wanted = {name: known.get(name) for name in (known if quantities is None else quantities)}
         columns = _columns(conn, [c for c in wanted.values() if c is not None], start=start, end=end)
         ds = _dataset(wanted, columns, _states(conn, columns))
     ds.attrs = {"station": station, "instrument": instrument}
@@ -175,7 +175,7 @@ def readings(
     return ds
 
 
-def _channels(conn: Connection, station: str, instrument: str) -> dict[str, int]:
+def channels(conn: Connection, station: str, instrument: str) -> dict[str, int]:
     """Return quantity -> channel of an instrument."""
     found = conn.execute(
         "SELECT i.id FROM instrument i JOIN station s ON s.id = i.station_id WHERE s.name = %s AND i.name = %s",
@@ -194,11 +194,12 @@ def _refuse(conn: Connection, station: str, instrument: str) -> None:
     ):
         names.setdefault(name, []).append(other or "none")
     if station not in names:
-        raise StoreError(f"station {station!r} is not in the catalogue{_near(station, names)}")
+        raise StoreError(f"station {station!r} is not in the catalogue{near(station, names)}")
     raise StoreError(f"station {station!r} has no instrument {instrument!r}, it has {', '.join(names[station])}")
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def near(name: str, known: Iterable[str]) -> str:
+    """Return a question after the known name that is nearest, empty where none is near."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -287,12 +288,13 @@ def _dataset(
         if channel in places:
             values[places[channel]] = columns[channel]["value"]
             state[places[channel]] = columns[channel]["state_id"]
-        variables[name] = ("time", values, _attributes(name))
+        variables[name] = ("time", values, attributes(name))
     variables = dict(reversed(variables.items()))
     return xr.Dataset(variables | _said(state, states), {"time": ("time", time, {"standard_name": "time"})})
 
 
-def _attributes(name: str) -> dict[str, str]:
+def attributes(name: str) -> dict[str, str]:
+    """Return the CF attributes of a quantity."""
     quantity = QUANTITIES[name]
     attributes = {"units": quantity.unit, "long_name": quantity.long_name}
     return attributes if quantity.standard_name is None else attributes | {"standard_name": quantity.standard_name}

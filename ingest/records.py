@@ -6,7 +6,7 @@ binary fields of all rows of a group together, and the client looks at one buffe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ def unpacked(buffers: Sequence[bytes], fields: Sequence[Field]) -> dict[str, NDA
 
 
 def fetch(
-    conn: Connection, query: sql.Composed, parameters: Sequence[Any], fields: Sequence[Field]
+    conn: Connection, query: sql.Composed, parameters: Sequence[Any] | Mapping[str, Any], fields: Sequence[Field]
 ) -> dict[Any, dict[str, NDArray[Any]]]:
     """Return group -> columns of a query that yields (group, packed) rows; groups may come in several rows."""
     with conn.cursor(binary=True) as cursor:
