@@ -26,7 +26,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -37,6 +37,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from ingest.decode import MAX_TEXT, Message, contents
 from ingest.errors import MigrationError, StoreError
 from ingest.gather import LINGER, MAX_ROWS, Delivery, Inbox
+from ingest.roller import Roller
 from ingest.store import ASIDE_QUOTA, Entered, Writer, connect, passing
 from ingest.watch import Stations, Waits
 from station_agent import wire
@@ -135,6 +136,8 @@ class Consumer:
         A transaction is begun with that many rows, or after that many seconds.
     aside_quota
         Bytes each station may have kept aside.
+    previews
+        Seconds between two refreshments of the previews; None: somebody else does it.
     """
 
     dsn: str
@@ -147,6 +150,7 @@ class Consumer:
     max_rows: int = MAX_ROWS
     linger: float = LINGER
     aside_quota: int = ASIDE_QUOTA
+    previews: float | None = None
     tally: Tally = field(init=False, default_factory=Tally)
     stations: Stations = field(init=False, default_factory=Stations)
     waits: Waits = field(init=False, default_factory=Waits)
@@ -206,8 +210,10 @@ class Consumer:
         workers = [threading.Thread(target=self._work, name=f"writer {i}") for i in range(self.writers)]
         for worker in workers:
             worker.start()
+        rolling = nullcontext() if self.previews is None else Roller(self.dsn, every=self.previews)
         try:
-            self._serve(stop, workers)
+            with rolling:
+                self._serve(stop, workers)
         finally:
             self._stop_at(0)
             for worker in workers:

@@ -54,6 +54,9 @@ def run(  # noqa: PLR0913  a command's options
     aside_quota_mb: Annotated[
         float, typer.Option(min=0, help="MB a station may have kept aside; beyond, such messages stay with it.")
     ] = 256,
+    previews: Annotated[
+        float, typer.Option(min=0, help="Seconds between two refreshments of the previews for screens; 0: none.")
+    ] = 60,
     metrics: Annotated[
         str | None, typer.Option(help="Serve Prometheus metrics there, as 127.0.0.1:9464.", show_default=False)
     ] = None,
@@ -73,6 +76,7 @@ def run(  # noqa: PLR0913  a command's options
         client_id=client_id,
         group=group,
         writers=connections,
+        previews=previews or None,
         access=Access(username, os.environ.get(PASSWORD_VARIABLE), tls(ca, cert, key)),
         aside_quota=int(aside_quota_mb * 1e6),
     )

@@ -32,8 +32,8 @@ def skyledger(monkeypatch, capsys):
 
 def test_from_an_empty_database_to_mended_messages(plain_dsn, skyledger, tmp_path):
     dsn = plain_dsn
-    assert "5 missing: run `skyledger db migrate`" in skyledger(dsn, "db", "status")
-    assert skyledger(dsn, "db", "migrate").splitlines()[-1] == "applied 0005 event"
+    assert "6 missing: run `skyledger db migrate`" in skyledger(dsn, "db", "status")
+    assert skyledger(dsn, "db", "migrate").splitlines()[-1] == "applied 0006 preview"
     assert skyledger(dsn, "db", "migrate") == "The database is up to date."
     with connect(dsn) as conn:
         Writer(conn).write(
