@@ -97,6 +97,8 @@ class Agent:
         self._full = self._reload = self._sheds = False
         self.unstored: list[Reading] = list(unstored)
         """What was read and could not be spooled yet; an agent that takes this one's place is given it."""
+        self._recovered = False
+        """Whether what an agent before this one had left waiting for the clock has been seen to."""
         self._steps: list[Step] = []
         """Steps of the clock whose consequences the disk has not taken yet."""
         self._trouble = Trouble()
@@ -131,7 +133,6 @@ class Agent:
         # What files hold is not lost by waiting, and those read once are all to come through.
         self._sheds = self._config.spool.policy != "stop" and not until_drained
         self._dating.patient = not until_drained
-        self._written(partial(self._dating.recover, self._config.instruments[0].name))
         try:
             while ending is None and not stop.is_set():
                 try:
@@ -207,7 +208,7 @@ class Agent:
 
     def _store_what_was_read(self) -> bool:
         """Spool what is waiting for that; return whether nothing is left."""
-        while self.unstored and not self._steps:
+        while self.unstored and self._recovered and not self._steps:
             reading = self.unstored[0]
             held = self._dating.standing(reading.instrument)
             if not self._written(partial(self._spool.append, reading, held=held)):
@@ -226,6 +227,8 @@ class Agent:
 
     def _watch_clock(self) -> Step | None:
         """Report a step of the host's clock under each instrument, and move what it had stamped and not sent."""
+        if not self._recovered and not self._trouble.lasts(time.monotonic()):
+            self._recovered = self._written(partial(self._dating.recover, self._config.instruments[0].name))
         step = self._clock.look()
         if step is not None:
             log.warning("the host's clock was set by %+.3f s", step.seconds)
@@ -233,7 +236,7 @@ class Agent:
             notice = Notice("clock_stepped", step.time_ns, {"seconds": step.seconds, "clock": self._clock.state()})
             self.unstored += [Reading(source.instrument.name, notices=[notice]) for source in self._sources]
             self._dating.move_unstored(step, self.unstored)
-        while self._steps and not self._trouble.lasts(time.monotonic()):
+        while self._steps and self._recovered and not self._trouble.lasts(time.monotonic()):
             if not self._written(partial(self._dating.move_pending, self._steps[0])):
                 break
             self._steps.pop(0)
@@ -241,7 +244,8 @@ class Agent:
 
     def _freeze_due(self, *, everything: bool) -> None:
         now = time.monotonic()
-        if self._trouble.lasts(now) or self._steps or not self._written(self._dating.release):
+        dated = self._recovered and not self._steps
+        if self._trouble.lasts(now) or not dated or not self._written(self._dating.release):
             return
         due = [name for name, due in self._freeze_at.items() if everything or due <= now]
         for name in [name for name in due if not self._dating.holds(name)]:

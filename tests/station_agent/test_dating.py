@@ -335,6 +335,32 @@ def test_the_machine_restarted_while_it_waits(path, host):
     assert [(event.event, event.detail) for event in events] == [("clock_unknown", {"samples": {"sensor": 2}})]
 
 
+def test_a_disk_that_is_full_when_the_agent_starts_again(tmp_path, host, monkeypatch):
+    """What waited is moved before anything is added to it."""
+    end = TcpEnd()
+    station = LiveStation(tmp_path, SENSOR + end.address)
+    with station.open_spool() as spool:
+        standing = host.clock(boot="this").standing
+        spool.append(Reading("live", [Sample(UNSET, {"ambient_temperature": 1.0})]), held=standing)
+    host.goes(100, stepped=(TRUE - UNSET) / S)
+    host.said = Kernel(synchronised=True, offset=0.0, max_error=0.01)
+    with Talker(end) as talker, station.open_spool() as spool:
+        redate, failures = spool.redate, iter([True, True, False])
+
+        def refused(*arguments):
+            if next(failures, False):
+                raise SpoolUnwritableError("disk full")
+            redate(*arguments)
+
+        monkeypatch.setattr(spool, "redate", refused)
+        talker.lines.put(2)
+        ended = Until(lambda: spool.pending("live") + spool.queue.samples == 2)
+        agent = Agent(station.config, spool, [station.source()], clock=host.clock(boot="this"), draw=random.Random(1))
+        agent.run(ended)
+        spool.freeze("live")
+        assert stored(spool)[0] == [(0.0, 1.0, STEPPED), (100.0, 2.0, 0)]
+
+
 @pytest.mark.parametrize("step", [step for step in STEPS if step.startswith("redate")])
 def test_killed_while_moving_the_samples_are_moved_once(path, host, step):
     class Killed(BaseException):
