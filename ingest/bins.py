@@ -93,7 +93,7 @@ def binned(  # noqa: PLR0913  what to read, from when to when, how finely
     count, share = ceil((last - first) / every), max(1, chunk // every)
     if share > MOST_BINS:
         raise StoreError(f"chunks of {chunk} have {share} intervals of {every}, expected at most {MOST_BINS}")
-    channels = _channels(dsn, station, instrument, quantities)
+    channels = wanted(dsn, station, instrument, quantities)
     pieces = [
         (first + number * every, min(share, count - number), min(first + (number + share) * every, last))
         for number in range(0, count, share)
@@ -111,7 +111,8 @@ def binned(  # noqa: PLR0913  what to read, from when to when, how finely
     return _dataset(block, list(channels), first, every, last)
 
 
-def _channels(dsn: str, station: str, instrument: str, quantities: Collection[str] | None) -> dict[str, int | None]:
+def wanted(dsn: str, station: str, instrument: str, quantities: Collection[str] | None) -> dict[str, int | None]:
+    """Return quantity -> channel of those asked for (None: all there are); raises StoreError where one cannot be."""
     unknown = [name for name in quantities or () if name not in QUANTITIES]
     if unknown:
         raise StoreError(f"quantity {unknown[0]!r} is not known{read.near(unknown[0], QUANTITIES)}")
