@@ -1,9 +1,11 @@
+import json
 import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zlib
 
 import psycopg
 import pytest
@@ -192,3 +194,39 @@ def test_a_consumer_killed_at_any_moment_loses_and_doubles_nothing(plain_store, 
             assert process.wait(30) == 0
         assert len(one.acknowledged) == 301
     assert census(plain_store) == {"stored": 301, "readings": 360_004, "rows": 360_000, "rows_aside": 0, "events": 0}
+
+
+SQL = "'; DROP TABLE message; --"
+HOSTILE = {
+    "ten megabytes of noise": random.Random(1).randbytes(10_000_000),
+    "ten megabytes of numbers": b'{"v":1,"spool":"s","seq":1,"t":[' + b"1," * 5_000_000 + b'1],"q":{}}',
+    "a zip bomb": zlib.compress(bytes(200_000_000), 9),
+    "brackets without end": b'{"v":1,"t":' + b"[" * 1_000_000,
+    "not a number": b'{"v":1,"spool":"s","seq":1,"t":[1],"q":{"co2":[NaN]}}',
+    "infinity": b'{"v":1,"spool":"s","seq":1,"t":[1],"q":{"co2":[1e999]}}',
+    "year 1900": batch(samples(1, first=-2_208_988_800), spool="1900"),
+    "year 2500": batch(samples(1, first=16_725_225_600), spool="2500"),
+    "SQL for a quantity": json.dumps({"v": 1, "spool": SQL, "seq": 9, "t": [START * 1000], "q": {SQL: [1]}}).encode(),
+    "SQL for an event": event(SQL, detail={SQL: SQL}, spool="sql"),
+}
+
+
+@pytest.mark.timeout(120)
+def test_hostile_payloads_are_each_accounted_for_and_the_rest_goes_on(store, mosquitto):
+    """Over the wire, between good batches; where the text could stand, SQL is data like any other."""
+    sql = batch(samples(5, first=START + 500, port=SQL), spool=SQL, seq=1)
+    with consuming(store, mosquitto) as consumer, station(mosquitto) as one:
+        assert one.deliver(batches(5)) == [STORED] * 5
+        outcomes = one.deliver(list(HOSTILE.values()), again=30)
+        assert dict(zip(HOSTILE, outcomes, strict=True)) == dict.fromkeys(HOSTILE, ASIDE)
+        assert one.deliver([event(SQL, detail={SQL: SQL}, spool="e")], kind=Kind.EVENT) == [STORED]
+        assert one.deliver([sql]) == [STORED]
+        assert one.deliver([batch(samples(20, first=START + 1000), spool="after")]) == [STORED]
+    assert consumer.tally.aside == len(HOSTILE)
+    counts = census(store)
+    assert (counts["stored"], counts["aside"], counts["rows"]) == (8, len(HOSTILE), 6 * 80 + 20)
+    with psycopg.connect(store) as conn:
+        assert conn.execute("SELECT event, detail FROM event").fetchall() == [(SQL, {SQL: SQL})]
+        assert conn.execute("SELECT count(*) FROM state WHERE port = %s", [SQL]).fetchone() == (1,)
+        kept = {bytes(payload) for (payload,) in conn.execute("SELECT payload FROM message WHERE state = 'aside'")}
+    assert kept == set(HOSTILE.values())
