@@ -24,7 +24,6 @@ from ingest.errors import StoreError
 from ingest.read import Time
 from ingest.records import Field
 from ingest.store import connect
-from qc.units import QUANTITIES
 
 DAY: Final = timedelta(days=1)
 MINUTE: Final = timedelta(minutes=1)
@@ -93,7 +92,8 @@ def binned(  # noqa: PLR0913  what to read, from when to when, how finely
     count, share = ceil((last - first) / every), max(1, chunk // every)
     if share > MOST_BINS:
         raise StoreError(f"chunks of {chunk} have {share} intervals of {every}, expected at most {MOST_BINS}")
-    channels = wanted(dsn, station, instrument, quantities)
+    with connect(dsn) as conn:
+        channels = read.wanted(conn, station, instrument, quantities)
     pieces = [
         (first + number * every, min(share, count - number), min(first + (number + share) * every, last))
         for number in range(0, count, share)
@@ -109,16 +109,6 @@ def binned(  # noqa: PLR0913  what to read, from when to when, how finely
     ]
     block = da.concatenate(arrays, axis=2)  # type: ignore[no-untyped-call]
     return _dataset(block, list(channels), first, every, last)
-
-
-def wanted(dsn: str, station: str, instrument: str, quantities: Collection[str] | None) -> dict[str, int | None]:
-    """Return quantity -> channel of those asked for (None: all there are); raises StoreError where one cannot be."""
-    unknown = [name for name in quantities or () if name not in QUANTITIES]
-    if unknown:
-        raise StoreError(f"quantity {unknown[0]!r} is not known{read.near(unknown[0], QUANTITIES)}")
-    with connect(dsn) as conn:
-        known = read.channels(conn, station, instrument)
-    return {name: known.get(name) for name in (known if quantities is None else quantities)}
 
 
 def _load(

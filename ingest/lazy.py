@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from ingest import read, records
-from ingest.bins import DAY, wanted
+from ingest.bins import DAY
 from ingest.database import Connection
 from ingest.errors import StoreError
 from ingest.read import Time
@@ -69,9 +69,9 @@ def readings(
     first, last = read.instant(start), read.instant(end)
     if not first < last or chunk <= timedelta(0):
         raise StoreError(f"from {first} to {last} in chunks of {chunk}: expected an end after the start")
-    channels = wanted(dsn, station, instrument, quantities)
-    numbers = [channel for channel in channels.values() if channel is not None]
     with connect(dsn) as conn:
+        channels = read.wanted(conn, station, instrument, quantities)
+        numbers = [channel for channel in channels.values() if channel is not None]
         pieces = list(_pieces(conn, numbers, first, last, chunk))
     where = {"station": station, "instrument": instrument, "quantities": list(channels)}
     variables: dict[str, Any] = {}

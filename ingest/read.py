@@ -162,17 +162,30 @@ def readings(
     StoreError
         No such station, instrument or quantity.
     """
-    unknown = [name for name in quantities or () if name not in QUANTITIES]
-    if unknown:
-        raise StoreError(f"quantity {unknown[0]!r} is not known{near(unknown[0], QUANTITIES)}")
     with connect(dsn) as conn:
-        known = channels(conn, station, instrument)
-        wanted = {name: known.get(name) for name in (known if quantities is None else quantities)}
-        columns = _columns(conn, [c for c in wanted.values() if c is not None], start=start, end=end)
-        ds = _dataset(wanted, columns, _states(conn, columns))
+        which = wanted(conn, station, instrument, quantities)
+        columns = _columns(conn, [c for c in which.values() if c is not None], start=start, end=end)
+        ds = _dataset(which, columns, _states(conn, columns))
     ds.attrs = {"station": station, "instrument": instrument}
     require(ds, READINGS)
     return ds
+
+
+def wanted(
+    conn: Connection, station: str, instrument: str, quantities: Collection[str] | None
+) -> dict[str, int | None]:
+    """Return quantity -> channel of those asked for (None: all there are), None where there is no channel yet.
+
+    Raises
+    ------
+    StoreError
+        No such station, instrument or quantity.
+    """
+    unknown = [name for name in quantities or () if name not in QUANTITIES]
+    if unknown:
+        raise StoreError(f"quantity {unknown[0]!r} is not known{_near(unknown[0], QUANTITIES)}")
+    known = channels(conn, station, instrument)
+    return {name: known.get(name) for name in (known if quantities is None else quantities)}
 
 
 def channels(conn: Connection, station: str, instrument: str) -> dict[str, int]:
@@ -194,12 +207,11 @@ def _refuse(conn: Connection, station: str, instrument: str) -> None:
     ):
         names.setdefault(name, []).append(other or "none")
     if station not in names:
-        raise StoreError(f"station {station!r} is not in the catalogue{near(station, names)}")
+        raise StoreError(f"station {station!r} is not in the catalogue{_near(station, names)}")
     raise StoreError(f"station {station!r} has no instrument {instrument!r}, it has {', '.join(names[station])}")
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """Return a question after the known name that is nearest, empty where none is near."""
+def _near(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -268,22 +280,20 @@ def _states(
 
 
 def _dataset(
-    wanted: dict[str, int | None],
+    which: dict[str, int | None],
     columns: dict[int, dict[str, NDArray[Any]]],
     states: dict[int, tuple[str | None, int | None, int]],
 ) -> xr.Dataset:
-    found = [columns[c] for c in wanted.values() if c in columns]
+    found = [columns[c] for c in which.values() if c in columns]
     every = [c["time"] for c in found] or [np.empty(0, "datetime64[ns]")]
     time, place = np.unique(np.concatenate(every), return_inverse=True)
     state = np.zeros(time.size, dtype=np.int64)
     variables: dict[str, Any] = {}
     ends = np.cumsum([c["time"].size for c in found])
     places = (
-        dict(zip((c for c in wanted.values() if c in columns), np.split(place, ends[:-1]), strict=True))
-        if found
-        else {}
+        dict(zip((c for c in which.values() if c in columns), np.split(place, ends[:-1]), strict=True)) if found else {}
     )
-    for name, channel in reversed(wanted.items()):
+    for name, channel in reversed(which.items()):
         values = np.full(time.size, np.nan)
         if channel in places:
             values[places[channel]] = columns[channel]["value"]
