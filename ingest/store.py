@@ -47,6 +47,8 @@ ASIDE_QUOTA: Final = 256 * 1024 * 1024
 """Bytes a station may have kept aside; what would exceed it is neither kept nor acknowledged."""
 _LEAST_BYTES: Final = 4096
 """What a message counts at least towards the quota: the number of rows is bounded by it too."""
+_COUNTED_S: Final = 10.0
+"""Seconds for which what a station has aside is not counted again: others may add to it, or mend, meanwhile."""
 _TRIES: Final = 8
 """How often a transaction is tried that met another in a deadlock."""
 _PASSING: Final = ("08", "25", "40", "42", "53", "55", "57", "58")
@@ -169,6 +171,8 @@ class Writer:
     _directory: Directory = field(init=False, default_factory=Directory)
     _table: Table = field(init=False)
     _days: set[int] | None = field(init=False, default=None)
+    _aside: dict[str, tuple[int, float]] = field(init=False, default_factory=dict)
+    """Station -> bytes it has aside, and until when that is believed."""
 
     def __post_init__(self) -> None:
         require_current(self.conn)
@@ -252,14 +256,13 @@ class Writer:
         stations = {c.message.station for c in said if c.reason is not None}
         if not stations:
             return list(said), []
-        found = self.conn.execute(_KEPT_ASIDE, [_LEAST_BYTES, list(stations)])
-        used = Counter({station: int(size) for station, size in found})
-        kept: list[Contents] = []
-        refused: list[Contents] = []
-        for c in said:
-            used[c.message.station] += 0 if c.reason is None else max(len(c.message.payload), _LEAST_BYTES)
-            over = c.reason is not None and used[c.message.station] > self.aside_quota
-            (refused if over else kept).append(c)
+        used = self._used(stations)
+        kept, refused, full = self._shared_out(said, used)
+        if full:  # it may have been mended meanwhile
+            self._aside = {station: known for station, known in self._aside.items() if station not in full}
+            used = self._used(stations)
+            kept, refused, _ = self._shared_out(said, used)
+        self._aside |= {station: (used[station], self._aside[station][1]) for station in stations}
         for station in {c.message.station for c in refused}:
             log.warning(
                 "station %r has its quota of %d bytes kept aside: mend, replay or discard them "
@@ -268,6 +271,28 @@ class Writer:
                 self.aside_quota,
             )
         return kept, refused
+
+    def _used(self, stations: set[str]) -> Counter[str]:
+        """Return the bytes that stations have aside: counted by the database now and then, added up in between."""
+        now = self.monotonic()
+        asked = [station for station in stations if self._aside.get(station, (0, now))[1] <= now]
+        if asked:
+            found = dict(self.conn.execute(_KEPT_ASIDE, [_LEAST_BYTES, asked]).fetchall())
+            self._aside |= {station: (int(found.get(station, 0)), now + _COUNTED_S) for station in asked}
+        return Counter({station: self._aside[station][0] for station in stations})
+
+    def _shared_out(
+        self, said: Sequence[Contents], used: Counter[str]
+    ) -> tuple[list[Contents], list[Contents], set[str]]:
+        """Return the messages to keep, those beyond their station's quota, and such stations; `used` grows."""
+        kept: list[Contents] = []
+        refused: list[Contents] = []
+        for c in said:
+            size = 0 if c.reason is None else max(len(c.message.payload), _LEAST_BYTES)
+            over = size > 0 and used[c.message.station] + size > self.aside_quota
+            used[c.message.station] += 0 if over else size
+            (refused if over else kept).append(c)
+        return kept, refused, {c.message.station for c in refused}
 
     def _require_days(self, needed: set[int]) -> None:
         if self._days is not None and not needed <= self._days:

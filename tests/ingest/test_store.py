@@ -273,6 +273,21 @@ def test_two_workers_on_the_same_station_in_opposite_order_lose_and_double_nothi
     assert census(store) == {"stored": 24, "readings": 24 * 80, "rows": 12 * 80, "rows_aside": 0, "events": 0}
 
 
+def test_what_a_station_has_aside_is_not_counted_anew_each_time(plain_store):
+    """Else many bad messages would cost the square of their number; what others free is seen before one is refused."""
+    clock = iter(range(1000))
+    with connect(plain_store) as conn, connect(plain_store) as other:
+        writer = Writer(conn, aside_quota=10 * 4096, monotonic=lambda: next(clock) / 10)
+        believed = set()
+        for number in range(10):
+            assert outcomes(writer.write([said(b"junk%d" % number)])) == [ASIDE]
+            believed.add(writer._aside["lin-an"][1])
+        assert len(believed) == 1
+        assert outcomes(writer.write([said(b"more")])) == [None]
+        other.execute("UPDATE message SET state = 'discarded' WHERE id = (SELECT min(id) FROM message)")
+        assert outcomes(writer.write([said(b"more")])) == [ASIDE]
+
+
 @pytest.mark.parametrize("rounds", [20, pytest.param(2000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 def test_random_and_mutated_payloads_are_all_accounted_for(plain_store, rounds):
     """Five hundred a round, ten thousand or a million together."""
