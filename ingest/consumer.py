@@ -28,17 +28,17 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from ingest.decode import MAX_TEXT, Message, contents
-from ingest.errors import MigrationError, StoreError
+from ingest.desk import MAX_BACKOFF, Desk
+from ingest.errors import StoreError
 from ingest.gather import LINGER, MAX_ROWS, Delivery, Inbox
 from ingest.roller import Roller
-from ingest.store import ASIDE_QUOTA, Entered, Writer, connect, passing
+from ingest.store import ASIDE_QUOTA, Entered
 from ingest.watch import Stations, Waits
 from station_agent import wire
 from station_agent.errors import WireError
@@ -58,12 +58,8 @@ ACK_ENTRIES: Final = 500
 """Entries of one acknowledgement message."""
 KEEPALIVE: Final = 30
 """Seconds."""
-MAX_BACKOFF: Final = 10.0
-"""Seconds between two tries to reach the broker or the database."""
 GRACE: Final = 20.0
 """Seconds a graceful stop may take; what is not committed then comes again."""
-_STUBBORN: Final = 3
-"""How often a write may fail for a reason that is not the server's before its messages are tried one by one."""
 _POLL: Final = 0.5
 """Seconds after which the broker's thread looks around."""
 
@@ -162,6 +158,7 @@ class Consumer:
     _stopping: threading.Event = field(init=False, default_factory=threading.Event)
     _deadline: float = field(init=False, default=float("inf"))
     _failure: Exception | None = field(init=False, default=None)
+    _desks: list[Desk] = field(init=False, default_factory=list)
     _client: mqtt.Client = field(init=False)
     _bell: tuple[int, int] = field(init=False)
 
@@ -207,7 +204,10 @@ class Consumer:
         self._bell = os.pipe()
         for end in self._bell:
             os.set_blocking(end, False)
-        workers = [threading.Thread(target=self._work, name=f"writer {i}") for i in range(self.writers)]
+        self._desks = [
+            Desk(self.dsn, self.aside_quota, self.stations, self._count, self._pause) for _ in range(self.writers)
+        ]
+        workers = [threading.Thread(target=self._work, args=[desk], name="writer") for desk in self._desks]
         for worker in workers:
             worker.start()
         rolling = nullcontext() if self.previews is None else Roller(self.dsn, every=self.previews)
@@ -216,6 +216,8 @@ class Consumer:
                 self._serve(stop, workers)
         finally:
             self._stop_at(0)
+            for desk in self._desks:
+                desk.interrupt()
             for worker in workers:
                 worker.join()
             self._say_goodbye()
@@ -251,6 +253,8 @@ class Consumer:
                     next_try = time.monotonic() + backoff * random.uniform(0.5, 1)  # noqa: S311 no secret
             self._turn()
             self._acknowledge()
+            for desk in self._desks:
+                desk.give_up_if_stuck(time.monotonic())
 
     def _say_goodbye(self) -> None:
         self._client.disconnect()
@@ -373,8 +377,7 @@ class Consumer:
 
     # --- a writer's thread --------------------------------------------------------------------
 
-    def _work(self) -> None:
-        desk = _Desk(self)
+    def _work(self, desk: Desk) -> None:
         try:
             desk.write([])
             while deliveries := self._inbox.take():
@@ -393,7 +396,7 @@ class Consumer:
         with suppress(BlockingIOError):
             os.write(self._bell[1], b".")
 
-    def count(self, entered: Entered, deliveries: Sequence[Delivery]) -> None:
+    def _count(self, entered: Entered, deliveries: Sequence[Delivery]) -> None:
         """Add what one transaction did to the figures."""
         now = time.monotonic()
         with self._lock:
@@ -401,82 +404,10 @@ class Consumer:
             self.waits.add(now - delivery.arrived for delivery in deliveries)
         self.stations.note(entered)
 
-    def pause(self, seconds: float, *, idle: bool) -> None:
+    def _pause(self, seconds: float, *, idle: bool) -> None:
         """Wait before a writer's next try; raises when a stop has taken too long, or there is nothing to write."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if time.monotonic() > self._deadline or (idle and self._stopping.is_set()):
                 raise _Stopped
             time.sleep(min(left, 0.1))
-
-
-@dataclass(slots=True, eq=False)
-class _Desk:
-    """One writer's connection, made again whenever it is lost."""
-
-    consumer: Consumer
-    _writer: Writer | None = None
-    _today: str = ""
-
-    def write(self, deliveries: Sequence[Delivery]) -> None:
-        """Write messages, however long the database is away; their outcomes are set."""
-        backoff, failures = 0.0, 0
-        while True:
-            try:
-                self._write(deliveries)
-            except MigrationError:
-                raise
-            except Exception as error:  # noqa: BLE001 one bad write must not end the writing
-                self.close()
-                failures += 0 if passing(error) else 1
-                log.warning("%d messages wait, the database cannot be written now: %s", len(deliveries), error)
-                if failures >= _STUBBORN:
-                    self._write_singly(deliveries, error)
-                    return
-                backoff = min(max(2 * backoff, 0.2), MAX_BACKOFF)
-                self.consumer.pause(backoff * random.uniform(0.5, 1), idle=not deliveries)  # noqa: S311 no secret
-            else:
-                return
-
-    def _write_singly(self, deliveries: Sequence[Delivery], error: Exception) -> None:
-        """Find the message that cannot even be kept aside; it stays with its station."""
-        if len(deliveries) > 1:
-            for delivery in deliveries:
-                self.write([delivery])
-        elif (said := deliveries[0].contents) is not None:
-            log.error("message %s of %r cannot be kept: %s", said.message.digest, said.message.station, error)
-
-    def _write(self, deliveries: Sequence[Delivery]) -> None:
-        writer = self._open()
-        statuses = dict(d.status for d in deliveries if d.status is not None)
-        if statuses:
-            writer.keep_statuses(statuses)
-            self.consumer.stations.hear(statuses)
-        said = [d for d in deliveries if d.contents is not None]
-        if not said:
-            return
-        entered = writer.write([d.contents for d in said if d.contents is not None])
-        for delivery, result in zip(said, entered.results, strict=True):
-            delivery.outcome = result.outcome
-        self.consumer.count(entered, said)
-
-    def _open(self) -> Writer:
-        if self._writer is None:
-            conn = connect(self.consumer.dsn)
-            try:
-                self._writer = Writer(conn, self.consumer.aside_quota)
-                self.consumer.stations.learn(conn)
-            except BaseException:
-                conn.close()
-                raise
-        now = datetime.now(UTC)
-        if self._today != (today := f"{now:%Y%m%d}"):
-            self._writer.prepare_days(now)
-            self._today = today
-        return self._writer
-
-    def close(self) -> None:
-        """Give the connection back."""
-        if self._writer is not None:
-            self._writer.conn.close()
-            self._writer = None

@@ -66,6 +66,12 @@ def level(conn: Connection) -> Level:
     return Level.TIMESCALE_FULL if row is not None and row[0] == "timescale" else Level.TIMESCALE_APACHE
 
 
+def unlimited(conn: Connection, known: Level) -> None:
+    """Let a connection write into what is compressed, however many rows that unpacks."""
+    if known is Level.TIMESCALE_FULL:
+        conn.execute("SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+
+
 def _made(conn: Connection) -> str | None:
     row = conn.execute("SELECT to_regclass('migration') IS NOT NULL").fetchone()
     if row is None or not row[0]:

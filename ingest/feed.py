@@ -20,11 +20,17 @@ from ingest.errors import StoreError
 _JOIN: Final = "1 hour"
 """Windows of one instrument that are closer than this are reported as one."""
 
+MOST: Final = 5_000
+"""Messages one call reports, beyond which it ends with the transaction that stored the last of them."""
+
+_NTH: Final = """
+SELECT xid::text FROM message WHERE state = 'stored' AND readings > 0 AND xid >= %s AND xid < %s
+ORDER BY xid OFFSET %s LIMIT 1"""
 _CHANGED: Final = """
 SELECT s.name, i.name, w.first, w.last
 FROM (
     SELECT instrument_id, range_agg(tstzrange(t_from, t_to + %s::interval, '[]')) AS windows
-    FROM message WHERE state = 'stored' AND xid >= %s AND xid < %s AND readings > 0
+    FROM message WHERE state = 'stored' AND readings > 0 AND xid >= %s AND xid < %s
     GROUP BY instrument_id
 ) AS m
 JOIN instrument i ON i.id = m.instrument_id JOIN station s ON s.id = i.station_id,
@@ -50,12 +56,24 @@ class Change:
     end: np.datetime64
 
 
-def changes(conn: Connection, consumer: str) -> list[Change]:
-    """Return what was stored since this consumer last asked, and move its cursor.
+class Changes(list[Change]):
+    """What one call reports.
+
+    Attributes
+    ----------
+    more
+        Whether there was more than one call reports: commit, then call again.
+    """
+
+    more: bool = False
+
+
+def changes(conn: Connection, consumer: str, *, most: int = MOST) -> Changes:
+    """Return what was stored since this consumer last asked, the oldest first, and move its cursor.
 
     Call it inside a transaction, do the work in the same transaction, commit: consumed exactly once. After a
     roll-back the next call returns the same and more. Two callers of the same name wait for each other. A new
-    consumer gets everything.
+    consumer gets everything, in pieces: while a transaction lasts it holds back the horizon of all consumers.
 
     Parameters
     ----------
@@ -63,11 +81,13 @@ def changes(conn: Connection, consumer: str) -> list[Change]:
         In a transaction.
     consumer
         Name of the cursor.
+    most
+        Messages after which the piece ends, with the transaction that stored the last of them.
 
     Returns
     -------
-    list of Change
-        By station, instrument and time; windows closer than an hour are joined.
+    Changes
+        A list of `Change` by station, instrument and time; windows closer than an hour are joined.
 
     Raises
     ------
@@ -86,9 +106,13 @@ def changes(conn: Connection, consumer: str) -> list[Change]:
             f"cursor of {consumer!r} stands at transaction {cursor}, ahead of this server's {horizon}: "
             "the database was restored from another server's dump; run `skyledger db adopt`, then try again"
         )
-    rows = conn.execute(_CHANGED, [_JOIN, cursor, horizon, _JOIN]).fetchall()
-    conn.execute("UPDATE feed_cursor SET xid = %s, moved = now() WHERE consumer = %s", [horizon, consumer])
-    return [Change(station, instrument, _ns(first), _ns(last) + _MS) for station, instrument, first, last in rows]
+    nth = conn.execute(_NTH, [cursor, horizon, most - 1]).fetchone()
+    end = horizon if nth is None else str(min(int(nth[0]) + 1, int(horizon)))
+    rows = conn.execute(_CHANGED, [_JOIN, cursor, end, _JOIN]).fetchall()
+    conn.execute("UPDATE feed_cursor SET xid = %s, moved = now() WHERE consumer = %s", [end, consumer])
+    found = Changes(Change(station, name, _ns(first), _ns(last) + _MS) for station, name, first, last in rows)
+    found.more = end != horizon
+    return found
 
 
 def settled(conn: Connection) -> bool:
@@ -97,7 +121,7 @@ def settled(conn: Connection) -> bool:
     Any transaction that writes somewhere on the server, the server's own background work among them, holds the
     horizon back while it lasts: a job that runs once, at the end of a delivery, waits for this.
     """
-    last = "SELECT xid FROM message WHERE state = 'stored' ORDER BY xid DESC LIMIT 1"
+    last = "SELECT xid FROM message WHERE state = 'stored' AND readings > 0 ORDER BY xid DESC LIMIT 1"
     return bool(_one(conn, f"SELECT coalesce(({last}) < pg_snapshot_xmin(pg_current_snapshot()), true)", []))
 
 

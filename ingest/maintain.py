@@ -6,11 +6,10 @@ partitions or chunks are dropped, never rows. What a job has not seen yet is not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
-
-from psycopg import sql
 
 from ingest import partition
 from ingest.database import Connection, Level, connect, level
@@ -19,24 +18,38 @@ from ingest.migrate import require_current
 
 COMPRESS_AFTER_DAYS: Final = 7
 """Late data and what is sent again mostly come within days; into what is compressed they go more slowly."""
-_COLUMNSTORE: Final = (2, 18)
-"""TimescaleDB's version from which on compression is called columnstore."""
+_SOUND: Final = (2, 18, 1)
+"""TimescaleDB's version from which on rows that come to what is compressed are never lost (its issue 7672)."""
 
 CHUNKS: Final = ((5e6, timedelta(days=7)), (2e8, timedelta(days=1)), (1e9, timedelta(hours=6)))
 """Values a day up to which TimescaleDB's chunks are so long: the index of the newest ones is to fit into memory."""
 SHORTEST: Final = timedelta(hours=1)
-_RECENT: Final = 100_000
-"""Messages looked at to know the rate."""
+_RECENT: Final = 1_000
+"""Messages whose readings are counted to know how many one has."""
+_BACKS: Final = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
+"""How many messages to look back to know how many come, until they took an hour."""
+_AN_HOUR: Final = 3600.0
 
-_RATE: Final = """
-SELECT coalesce(sum(readings), 0)::float8, extract(epoch FROM max(received) - min(received))::float8
-FROM (SELECT readings, received FROM message WHERE state = 'stored' ORDER BY id DESC LIMIT %s) AS m"""
+_READINGS: Final = """
+SELECT coalesce(avg(readings), 0)::float8
+FROM (SELECT readings FROM message WHERE state = 'stored' ORDER BY id DESC LIMIT %s) AS m"""
+_SINCE: Final = """
+SELECT n.id - o.id, extract(epoch FROM n.received - o.received)::float8
+FROM (SELECT id, received FROM message ORDER BY id DESC LIMIT 1) AS n,
+LATERAL (SELECT id, received FROM message WHERE id <= n.id - %s ORDER BY id DESC LIMIT 1) AS o"""
+_FIRST: Final = """
+SELECT n.id - o.id, extract(epoch FROM n.received - o.received)::float8
+FROM (SELECT id, received FROM message ORDER BY id DESC LIMIT 1) AS n,
+(SELECT id, received FROM message ORDER BY id LIMIT 1) AS o"""
 _INTERVAL: Final = """
 SELECT time_interval FROM timescaledb_information.dimensions
 WHERE hypertable_name = 'reading' AND dimension_type = 'Time'"""
 _UNSEEN: Final = """
 SELECT min(m.t_from) FROM message m
 WHERE m.state = 'stored' AND m.readings > 0 AND m.xid >= (SELECT min(xid) FROM feed_cursor)"""
+_POLICY: Final = """
+SELECT (config ->> 'compress_after')::interval FROM timescaledb_information.jobs
+WHERE hypertable_name = 'reading' AND proc_name IN ('policy_compression', 'policy_columnstore')"""
 _VERSION: Final = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
 
 
@@ -104,9 +117,10 @@ def _drop(conn: Connection, known: Level, before: datetime) -> Iterator[str]:
 
 
 def _drop_partitions(conn: Connection, before: datetime) -> int:
-    old = [name for name, days in partition.named(conn).items() if days[-1] < (before - partition.EPOCH).days]
+    there = partition.named(conn) | partition.named(conn, leaving=True)
+    old = [name for name, days in there.items() if days[-1] < (before - partition.EPOCH).days]
     for name in old:
-        conn.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+        partition.drop(conn, name)
     return len(old)
 
 
@@ -124,15 +138,24 @@ def interval(values_a_day: float) -> timedelta:
 
 def _set_chunks(conn: Connection) -> Iterator[str]:
     """Let the chunks to come be as long as the rate asks for; those there are stay."""
-    values, seconds = conn.execute(_RATE, [_RECENT]).fetchone() or (0.0, None)
-    if not seconds or seconds < 3600:
-        return  # too little to know the rate
-    rate = values / seconds * 86_400
+    rate = _values_a_day(conn)
+    if rate is None:
+        return
     wanted = interval(rate)
     (standing,) = conn.execute(_INTERVAL).fetchone() or (None,)
     if standing != wanted:
         conn.execute("SELECT set_chunk_time_interval('reading', %s::interval)", [wanted])
         yield f"chunks to come are {wanted} long, for {rate:,.0f} values a day (were {standing})"
+
+
+def _values_a_day(conn: Connection) -> float | None:
+    """Return how many values come, None where it is too early to say; costs the same however many there are."""
+    (each,) = conn.execute(_READINGS, [_RECENT]).fetchone() or (0.0,)
+    for back in (*_BACKS, None):
+        found = conn.execute(_FIRST if back is None else _SINCE, [] if back is None else [back]).fetchone()
+        if found is not None and found[1] >= _AN_HOUR:
+            return float(each * found[0] / found[1] * 86_400)
+    return None
 
 
 # --- compression -----------------------------------------------------------------------------
@@ -141,23 +164,28 @@ def _set_chunks(conn: Connection) -> Iterator[str]:
 def _compress(conn: Connection, after_days: int) -> str:
     """Have TimescaleDB compress what is old enough: by channel, in order of time, as it is read."""
     (version,) = conn.execute(_VERSION).fetchone() or ("0",)
-    columnstore = tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= _COLUMNSTORE
+    if not sound(version):
+        return (
+            f"nothing is compressed: TimescaleDB {version} can lose rows that come to what is compressed "
+            f"(its issue 7672); update it to {'.'.join(map(str, _SOUND))} or later"
+        )
     if not _compresses(conn):
-        names = ("enable_columnstore", "segmentby", "orderby")
-        switch, segment, order = names if columnstore else ("compress", "compress_segmentby", "compress_orderby")
         conn.execute(
-            f"ALTER TABLE reading SET (timescaledb.{switch}, timescaledb.{segment} = 'channel_id',"
-            f" timescaledb.{order} = 'time')"
+            "ALTER TABLE reading SET (timescaledb.enable_columnstore,"
+            " timescaledb.segmentby = 'channel_id', timescaledb.orderby = 'time')"
         )
     after = timedelta(days=after_days)
-    # A policy of another age would be kept: the one asked for takes its place.
-    if columnstore:
-        conn.execute("CALL remove_columnstore_policy('reading', if_exists => true)")
-        conn.execute("CALL add_columnstore_policy('reading', after => %s::interval)", [after])
-    else:
-        conn.execute("SELECT remove_compression_policy('reading', if_exists => true)")
-        conn.execute("SELECT add_compression_policy('reading', %s::interval)", [after])
+    (standing,) = conn.execute(_POLICY).fetchone() or (None,)
+    if standing != after:  # a policy of another age would be kept
+        with conn.transaction():
+            conn.execute("CALL remove_columnstore_policy('reading', if_exists => true)")
+            conn.execute("CALL add_columnstore_policy('reading', after => %s::interval)", [after])
     return f"TimescaleDB {version} compresses readings older than {after_days} days, by channel"
+
+
+def sound(version: str) -> bool:
+    """Whether a version of TimescaleDB may be trusted with rows that come to what is compressed."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3]) >= _SOUND
 
 
 def _compresses(conn: Connection) -> bool:

@@ -36,7 +36,8 @@ MOST_BEHIND: Final = 100_000
 
 _ASIDE: Final = "SELECT station, count(*) FROM message WHERE state = 'aside' GROUP BY station"
 _FEED: Final = """
-SELECT consumer, (SELECT count(*) FROM (SELECT FROM message WHERE state = 'stored' AND xid >= c.xid LIMIT %s) AS m)
+SELECT consumer, (SELECT count(*) FROM (
+    SELECT FROM message WHERE state = 'stored' AND readings > 0 AND xid >= c.xid LIMIT %s) AS m)
 FROM feed_cursor c"""
 
 _OF_STATUS: Final = (
@@ -145,6 +146,7 @@ class Figures(Collector):
             if self._conn is None:
                 self._conn = connect(self._consumer.dsn)
                 self._conn.execute("SET statement_timeout = '5s'")
+            self._consumer.stations.learn(self._conn)
             aside = dict(self._conn.execute(_ASIDE).fetchall())
             behind = dict(self._conn.execute(_FEED, [MOST_BEHIND]).fetchall())
         except (psycopg.Error, StoreError) as error:
@@ -165,6 +167,7 @@ def _stations(seen: Mapping[str, Seen]) -> Iterator[Metric]:
 
     yield _counter("station_messages", "Messages stored.", "station", each("messages"))
     yield _counter("station_readings", "Values in them.", "station", each("readings"))
+    yield _gauge("station_known", "Whether it is in the catalogue.", "station", dict.fromkeys(seen, 1))
     about = "When its last message came, since 1970."
     yield _gauge("station_last_message_timestamp_seconds", about, "station", each("received"))
     about = "Newest time of its readings, since 1970."

@@ -19,6 +19,8 @@ from ingest.errors import MigrationError
 _FILE: Final = re.compile(r"(\d{4})_([a-z_]+)(?:\.(plain|timescale))?\.sql")
 _LOCK: Final = 0x736B796C6564676D
 """Key of the advisory lock that lets one migration run at a time."""
+OLDEST: Final = 15
+"""PostgreSQL's version that is needed."""
 _LEDGER: Final = """
 CREATE TABLE IF NOT EXISTS migration (
     version  integer PRIMARY KEY,
@@ -140,6 +142,10 @@ def migrate(dsn: str, *, steps: Sequence[Migration] | None = None) -> list[str]:
         The database and this version do not fit together, or a step fails.
     """
     with connect(dsn) as conn:
+        if conn.info.server_version < OLDEST * 10_000:
+            raise MigrationError(
+                f"the server is PostgreSQL {conn.info.server_version // 10_000}: expected {OLDEST} or newer; update it"
+            )
         conn.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # until this session ends
         extend(dsn)
         names = []

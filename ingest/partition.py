@@ -24,10 +24,20 @@ _LOCK: Final = 0x736B796C65646770
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def named(conn: Connection) -> dict[str, range]:
-    """Return the name of each partition -> its days, as days since 1970."""
+def named(conn: Connection, *, leaving: bool = False) -> dict[str, range]:
+    """Return the name of each partition -> its days, as days since 1970.
+
+    Parameters
+    ----------
+    conn
+        A connection.
+    leaving
+        Instead those that `drop` has not come to an end with.
+    """
     rows = conn.execute(
-        "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = 'reading'::regclass"
+        "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid"
+        " WHERE inhparent = 'reading'::regclass AND inhdetachpending = %s",
+        [leaving],
     )
     return {name: _days_of(name.removeprefix("reading_")) for (name,) in rows}
 
@@ -59,6 +69,25 @@ def create(conn: Connection, days: Iterable[int], *, today: int | None = None) -
     return there
 
 
+def drop(conn: Connection, name: str) -> None:
+    """Drop a partition without keeping others from reading or writing the rest meanwhile.
+
+    Parameters
+    ----------
+    conn
+        In autocommit and outside of a transaction.
+    name
+        The partition's, as `named` gives it.
+    """
+    table = sql.Identifier(name)
+    how = sql.SQL("FINALIZE" if name in named(conn, leaving=True) else "CONCURRENTLY")
+    conn.execute(sql.SQL("ALTER TABLE reading DETACH PARTITION {} {}").format(table, how))
+    with conn.transaction():
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        if name not in named(conn):  # late data may have had it made anew
+            conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+
+
 def ahead(now: datetime) -> range:
     """Return the days to have ready at a time: today and the next `DAYS_AHEAD`."""
     today = (now - EPOCH).days
@@ -84,6 +113,9 @@ def _create(conn: Connection, days: range) -> set[int]:
     start, end = (EPOCH + timedelta(days=day) for day in (days[0], days[-1] + 1))
     stamp = f"{start:%Y%m%d}" if len(days) == 1 else f"{start:%Y%m}"
     table = sql.Identifier(f"reading_{stamp}")
+    if f"reading_{stamp}" in named(conn, leaving=True):
+        conn.execute(sql.SQL("ALTER TABLE reading DETACH PARTITION {} FINALIZE").format(table))
+    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))  # `drop` was ended half-way
     conn.execute(sql.SQL("CREATE TABLE {} (LIKE reading INCLUDING ALL EXCLUDING INDEXES)").format(table))
     conn.execute(
         sql.SQL("ALTER TABLE reading ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(

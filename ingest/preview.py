@@ -6,7 +6,7 @@ replaced only by one with at least as many values, so hours whose readings have 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -51,16 +51,27 @@ _FIELDS: Final = (
 )
 
 
-def refresh(conn: Connection) -> int:
-    """Roll up what was stored since the last time, in one transaction; return how many stretches of time that was.
+def refresh(conn: Connection, *, stop: Callable[[], bool] = lambda: False) -> int:
+    """Roll up what was stored since the last time; return how many stretches of time that was.
 
-    Cost grows with the readings in those stretches. Several at once wait for each other.
+    Cost grows with the readings in those stretches. Long ones are done in several transactions. Several callers at
+    once wait for each other.
 
     Parameters
     ----------
     conn
         In autocommit.
+    stop
+        Asked between two transactions: whether to leave the rest for the next time.
     """
+    done, more = 0, True
+    while more and not stop():
+        changes = _refresh_some(conn)
+        done, more = done + len(changes), changes.more
+    return done
+
+
+def _refresh_some(conn: Connection) -> feed.Changes:
     with conn.transaction():
         changes = feed.changes(conn, CONSUMER)
         for change in changes:
@@ -68,7 +79,7 @@ def refresh(conn: Connection) -> int:
             channels = [number for (number,) in conn.execute(_CHANNELS, [change.station, change.instrument])]
             _roll(conn, "preview_hour", _HOURS, HOUR, channels, first, last)
             _roll(conn, "preview_day", _DAYS, DAY, channels, first, last)
-    return len(changes)
+    return changes
 
 
 def _roll(

@@ -7,7 +7,7 @@ removed with its day before the other came, the message stored first wins and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest import partition, reading
-from ingest.database import Connection, Level, level
+from ingest.database import Connection, Level, level, unlimited
 from ingest.decode import Columns, Message, contents
 from ingest.directory import Directory
 from ingest.errors import StoreError
@@ -29,17 +29,26 @@ from station_agent.wire import Kind
 _INSTRUMENTS: Final = """
 SELECT i.id FROM instrument i JOIN station s ON s.id = i.station_id
 WHERE (%s::text IS NULL OR s.name = %s) AND (%s::text IS NULL OR i.name = %s) ORDER BY i.id"""
+_LOADS: Final = """
+SELECT instrument_id, sum(readings) FROM message
+WHERE state = 'stored' AND readings > 0 AND t_from < %s AND t_to >= %s AND instrument_id = ANY(%s)
+GROUP BY instrument_id ORDER BY instrument_id"""
 _MESSAGES: Final = """
-SELECT id, station, instrument, kind, payload, mend FROM message
-WHERE state = 'stored' AND readings > 0 AND instrument_id = %s AND t_from < %s AND t_to >= %s
+SELECT id, station, instrument, kind, payload, mend, instrument_id FROM message
+WHERE state = 'stored' AND readings > 0 AND t_from < %s AND t_to >= %s AND instrument_id = ANY(%s)
 ORDER BY xid, id"""
 _LOST: Final = """
 SELECT a.message_id, a.channel_id, a.time, a.value, a.state_id
 FROM reading_aside a JOIN channel c ON c.id = a.channel_id
-WHERE c.instrument_id = %s AND a.time >= %s AND a.time < %s"""
+WHERE c.instrument_id = ANY(%s) AND a.time >= %s AND a.time < %s"""
 _KEEP_ASIDE: Final = """
 INSERT INTO reading_aside (time, value, channel_id, state_id, message_id)
 SELECT * FROM unnest(%s::timestamptz[], %s::float8[], %s::int[], %s::int[], %s::bigint[]) ON CONFLICT DO NOTHING"""
+_REMOVE: Final = """
+DELETE FROM reading WHERE time >= %s AND time < %s
+AND channel_id = ANY(ARRAY(SELECT id FROM channel WHERE instrument_id = ANY(%s)))"""
+MOST_READINGS: Final = 3_000_000
+"""Readings made again in one transaction, but for a day of one instrument that has more; some 300 MB."""
 _FAR_FUTURE_MS: Final = 2**53
 """Times were checked when the message came."""
 
@@ -64,8 +73,9 @@ def rebuild(
 ) -> Rebuilt:
     """Make a window of ``reading`` again from ``message``.
 
-    Each day is replaced in one transaction, during which writers of ``reading`` wait; readers see the old rows or
-    the new ones.
+    Days are replaced by groups of instruments, each in one transaction, during which writers of ``reading`` wait;
+    readers see the old rows or the new ones. Memory holds one group. Cost grows with the readings, and with the
+    messages of a day times its groups (`MOST_READINGS` each).
 
     Parameters
     ----------
@@ -91,12 +101,28 @@ def rebuild(
             raise StoreError(
                 f"no instrument {instrument or 'at all'} of station {station or 'any'} is in the catalogue"
             )
-        plain = level(conn) is Level.PLAIN
+        known = level(conn)
+        unlimited(conn, known)
         for first, last in _days(conn, start, end):
-            if plain:
+            if known is Level.PLAIN:
                 partition.create(conn, [(first - partition.EPOCH).days])
-            done += _replace_day(conn, chosen, first, last)
+            for group in _groups(conn.execute(_LOADS, [last, first, chosen]), chosen):
+                done += _replace(conn, group, first, last)
     return done
+
+
+def _groups(loads: Iterable[tuple[int, int]], chosen: Sequence[int]) -> Iterator[list[int]]:
+    """Yield instruments that are replaced together; those without a message go along, for rows nobody claims."""
+    readings = dict.fromkeys(chosen, 0) | dict(loads)
+    group: list[int] = []
+    room = MOST_READINGS
+    for instrument, count in readings.items():
+        if group and count > room:
+            yield group
+            group, room = [], MOST_READINGS
+        group.append(instrument)
+        room -= count
+    yield group
 
 
 def _days(conn: Connection, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -113,44 +139,32 @@ def _days(conn: Connection, start: datetime, end: datetime) -> Iterator[tuple[da
         first = last
 
 
-def _replace_day(conn: Connection, chosen: list[int], first: datetime, last: datetime) -> Rebuilt:
-    done = Rebuilt()
-    directory = Directory()
+def _replace(conn: Connection, instruments: list[int], first: datetime, last: datetime) -> Rebuilt:
     with conn.transaction():
         conn.execute("LOCK TABLE reading IN SHARE ROW EXCLUSIVE MODE")
-        for instrument in chosen:
-            done += _replace(conn, directory, instrument, first, last)
-    return done
-
-
-def _replace(conn: Connection, directory: Directory, instrument: int, first: datetime, last: datetime) -> Rebuilt:
-    found = conn.execute(_MESSAGES, [instrument, last, first])
-    parts = [Part(row[0], instrument, _columns(row)) for row in found]
-    directory.learn_columns(conn, [(instrument, part.columns) for part in parts])
-    rows = reading.rows(parts, directory)
-    low, high = (round((time - partition.EPOCH) / timedelta(milliseconds=1)) for time in (first, last))
-    rows = rows.take((rows.time >= low) & (rows.time < high))
-    lost = conn.execute(_LOST, [instrument, first, last]).fetchall()
-    if lost:
-        rows = rows.take(~_among(rows, lost))
-    head = rows.first()
-    late = rows.take(rows.differing(head))
-    before = conn.execute(
-        "DELETE FROM reading WHERE time >= %s AND time < %s"
-        " AND channel_id IN (SELECT id FROM channel WHERE instrument_id = %s)",
-        [first, last, instrument],
-    ).rowcount
-    kept = rows.take(head)
-    reading.insert(conn, kept)
-    if late.size:
-        times = [reading.instant(ms) for ms in late.time.tolist()]
-        others = [getattr(late, name).tolist() for name in ("value", "channel", "state", "message")]
-        conn.execute(_KEEP_ASIDE, [times, *others])
+        parts = [Part(row[0], row[-1], _columns(row)) for row in conn.execute(_MESSAGES, [last, first, instruments])]
+        directory = Directory()
+        directory.learn_columns(conn, [(part.instrument, part.columns) for part in parts])
+        rows = reading.rows(parts, directory)
+        low, high = (round((time - partition.EPOCH) / timedelta(milliseconds=1)) for time in (first, last))
+        rows = rows.take((rows.time >= low) & (rows.time < high))
+        lost = conn.execute(_LOST, [instruments, first, last]).fetchall()
+        if lost:
+            rows = rows.take(~_among(rows, lost))
+        head = rows.first()
+        late = rows.take(rows.differing(head))
+        before = conn.execute(_REMOVE, [first, last, instruments]).rowcount
+        kept = rows.take(head)
+        reading.insert(conn, kept)
+        if late.size:
+            times = [reading.instant(ms) for ms in late.time.tolist()]
+            others = [getattr(late, name).tolist() for name in ("value", "channel", "state", "message")]
+            conn.execute(_KEEP_ASIDE, [times, *others])
     return Rebuilt(len(parts), before, kept.size, late.size)
 
 
 def _columns(row: tuple[Any, ...]) -> Columns:
-    number, station, name, kind, payload, mends = row
+    number, station, name, kind, payload, mends, _ = row
     message = Message(station, name, Kind(kind), bytes(payload), "")
     said = contents(message, now_ms=_FAR_FUTURE_MS, mends=[Mend.read(mend) for mend in mends])
     if said.columns is None:

@@ -52,9 +52,8 @@ class Roller:
         while not self._stopping.wait(self._every):
             try:
                 with connect(self._dsn) as self._conn:
-                    if not self._stopping.is_set():
-                        refresh(self._conn)
-                        self.rounds += 1
+                    refresh(self._conn, stop=self._stopping.is_set)
+                    self.rounds += 1
             except (psycopg.Error, StoreError) as error:
                 if not self._stopping.is_set():
                     log.warning("previews wait, the database cannot be asked now: %s", error)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import Any, Final
 import psycopg
 
 from ingest import partition
-from ingest.database import Connection, Level, connect, level
+from ingest.database import Connection, Level, connect, level, unlimited
 from ingest.decode import Contents, clean, clean_json, storable
 from ingest.directory import Directory
 from ingest.errors import StoreError
@@ -44,15 +45,22 @@ __all__ = [
 log: Final = logging.getLogger(__name__)
 
 ASIDE_QUOTA: Final = 256 * 1024 * 1024
-"""Bytes a station may have kept aside; what would exceed it is neither kept nor acknowledged."""
+"""Bytes a station may have kept aside; what would exceed it is neither kept nor acknowledged.
+
+Stations that are not in the catalogue share one quota: names can be made up.
+"""
 _LEAST_BYTES: Final = 4096
 """What a message counts at least towards the quota: the number of rows is bounded by it too."""
 _COUNTED_S: Final = 10.0
 """Seconds for which what a station has aside is not counted again: others may add to it, or mend, meanwhile."""
 _TRIES: Final = 8
 """How often a transaction is tried that met another in a deadlock."""
+_PAUSE: Final = 0.05
+"""Seconds at most between two of them: two that met are not to meet again."""
 _PASSING: Final = ("08", "25", "40", "42", "53", "55", "57", "58")
 """Classes of SQLSTATE that speak of the server, the schema or a lock, not of what is written."""
+_LIMIT: Final = "53400"
+"""A limit of the configuration is exceeded, by what is written."""
 _MAX_STATUS: Final = 65_536
 """Bytes of a status message that are kept."""
 
@@ -80,6 +88,11 @@ RETURNING m.id, m.station, encode(m.digest, 'hex')"""
 _KEPT_ASIDE: Final = """
 SELECT station, sum(greatest(octet_length(payload), %s)) FROM message
 WHERE state = 'aside' AND station = ANY(%s) GROUP BY station"""
+_KEPT_OF_STRANGERS: Final = """
+SELECT coalesce(sum(greatest(octet_length(payload), %s)), 0) FROM message m
+WHERE state = 'aside' AND NOT EXISTS (SELECT FROM station s WHERE s.name = m.station)"""
+_STRANGERS: Final = ""
+"""Account of the stations that are not in the catalogue."""
 _EVENT: Final = """
 INSERT INTO event (message_id, instrument_id, time, event, detail) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (instrument_id, time, event, md5(detail::text)) DO NOTHING"""
@@ -96,7 +109,7 @@ def passing(error: BaseException) -> bool:
         return False
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return error.sqlstate.startswith(_PASSING)
+    return error.sqlstate.startswith(_PASSING) and error.sqlstate != _LIMIT
 
 
 _Key = tuple[str, str]
@@ -176,8 +189,10 @@ class Writer:
 
     def __post_init__(self) -> None:
         require_current(self.conn)
-        self._table = Table(self.conn)
-        if level(self.conn) is Level.PLAIN:
+        known = level(self.conn)
+        unlimited(self.conn, known)
+        self._table = Table(self.conn, checked=known is Level.TIMESCALE_FULL)
+        if known is Level.PLAIN:
             self._days = partition.existing(self.conn)
 
     def write(self, said: Sequence[Contents]) -> Entered:
@@ -219,7 +234,8 @@ class Writer:
 
     def keep_statuses(self, last: Mapping[str, bytes]) -> None:
         """Keep the last word of stations about themselves (JSON; anything else is kept as a text)."""
-        known = {station: word for station, word in last.items() if storable(station)}
+        # Sorted, so that two workers, who hear the same, do not wait for each other in a ring.
+        known = {station: word for station, word in sorted(last.items()) if storable(station)}
         if known:
             self.conn.execute(_STATUS, [list(known), [_status(word) for word in known.values()]])
 
@@ -253,46 +269,58 @@ class Writer:
 
     def _within_quota(self, said: Sequence[Contents]) -> tuple[list[Contents], list[Contents]]:
         """Return the messages to keep, and those that would exceed what their station may have aside."""
-        stations = {c.message.station for c in said if c.reason is not None}
-        if not stations:
+        accounts = self._accounts({c.message.station for c in said if c.reason is not None})
+        if not accounts:
             return list(said), []
-        used = self._used(stations)
-        kept, refused, full = self._shared_out(said, used)
+        used = self._used(set(accounts.values()))
+        kept, refused, full = self._shared_out(said, accounts, used)
         if full:  # it may have been mended meanwhile
-            self._aside = {station: known for station, known in self._aside.items() if station not in full}
-            used = self._used(stations)
-            kept, refused, _ = self._shared_out(said, used)
-        self._aside |= {station: (used[station], self._aside[station][1]) for station in stations}
-        for station in {c.message.station for c in refused}:
+            self._aside = {account: known for account, known in self._aside.items() if account not in full}
+            used = self._used(set(accounts.values()))
+            kept, refused, full = self._shared_out(said, accounts, used)
+        self._aside |= {account: (count, self._aside[account][1]) for account, count in used.items()}
+        for account in full:
             log.warning(
-                "station %r has its quota of %d bytes kept aside: mend, replay or discard them "
-                "(`skyledger aside list`); until then what of it cannot be stored is not acknowledged",
-                station,
+                "%s the quota of %d bytes kept aside: mend, replay or discard them (`skyledger aside list`); "
+                "until then what of it cannot be stored is not acknowledged",
+                "stations that are not in the catalogue have" if account == _STRANGERS else f"station {account!r} has",
                 self.aside_quota,
             )
         return kept, refused
 
-    def _used(self, stations: set[str]) -> Counter[str]:
-        """Return the bytes that stations have aside: counted by the database now and then, added up in between."""
+    def _accounts(self, stations: set[str]) -> dict[str, str]:
+        """Return station -> on whose account its messages are kept aside."""
+        if not stations:
+            return {}
+        found = self.conn.execute("SELECT name FROM station WHERE name = ANY(%s)", [list(stations)])
+        return dict.fromkeys(stations, _STRANGERS) | {name: name for (name,) in found}
+
+    def _used(self, accounts: set[str]) -> Counter[str]:
+        """Return the bytes that accounts have aside: counted by the database now and then, added up in between."""
         now = self.monotonic()
-        asked = [station for station in stations if self._aside.get(station, (0, now))[1] <= now]
+        asked = [account for account in accounts if self._aside.get(account, (0, now))[1] <= now]
         if asked:
             found = dict(self.conn.execute(_KEPT_ASIDE, [_LEAST_BYTES, asked]).fetchall())
-            self._aside |= {station: (int(found.get(station, 0)), now + _COUNTED_S) for station in asked}
-        return Counter({station: self._aside[station][0] for station in stations})
+            if _STRANGERS in asked:
+                ((found[_STRANGERS],),) = self.conn.execute(_KEPT_OF_STRANGERS, [_LEAST_BYTES]).fetchall()
+            self._aside |= {account: (int(found.get(account, 0)), now + _COUNTED_S) for account in asked}
+        return Counter({account: self._aside[account][0] for account in accounts})
 
     def _shared_out(
-        self, said: Sequence[Contents], used: Counter[str]
+        self, said: Sequence[Contents], accounts: Mapping[str, str], used: Counter[str]
     ) -> tuple[list[Contents], list[Contents], set[str]]:
-        """Return the messages to keep, those beyond their station's quota, and such stations; `used` grows."""
+        """Return the messages to keep, those beyond their account's quota, and such accounts; `used` grows."""
         kept: list[Contents] = []
         refused: list[Contents] = []
         for c in said:
-            size = 0 if c.reason is None else max(len(c.message.payload), _LEAST_BYTES)
-            over = size > 0 and used[c.message.station] + size > self.aside_quota
-            used[c.message.station] += 0 if over else size
+            if c.reason is None:
+                kept.append(c)
+                continue
+            account, size = accounts[c.message.station], max(len(c.message.payload), _LEAST_BYTES)
+            over = used[account] + size > self.aside_quota
+            used[account] += 0 if over else size
             (refused if over else kept).append(c)
-        return kept, refused, {c.message.station for c in refused}
+        return kept, refused, {accounts[c.message.station] for c in refused}
 
     def _require_days(self, needed: set[int]) -> None:
         if self._days is not None and not needed <= self._days:
@@ -331,9 +359,14 @@ class Writer:
         for left in reversed(range(_TRIES)):
             try:
                 return self._enter(said, ids)
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            except (
+                psycopg.errors.DeadlockDetected,
+                psycopg.errors.SerializationFailure,
+                psycopg.errors.UniqueViolation,  # two at once said the same event, or the same number
+            ):
                 if left == 0:
                     raise
+                time.sleep(random.uniform(0, _PAUSE))  # noqa: S311 no secret
             except psycopg.errors.CheckViolation:
                 if left == 0 or self._days is None or (there := partition.existing(self.conn)) >= self._days:
                     raise

@@ -19,15 +19,13 @@ from station_agent.wire import Outcome
 
 BOUNDS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the classes in which waiting times are counted, s."""
-_RECENT: Final = 100_000
-"""Messages looked at when starting, to know when each station was heard last."""
 
 _KNOWN: Final = """
-SELECT s.name, extract(epoch FROM r.received)::float8, extract(epoch FROM r.t_to)::float8, w.status
+SELECT s.name, extract(epoch FROM m.received)::float8, extract(epoch FROM m.t_to)::float8, w.status
 FROM station s
-LEFT JOIN (SELECT station, max(received) AS received, max(t_to) AS t_to
-           FROM (SELECT station, received, t_to FROM message WHERE state = 'stored' ORDER BY id DESC LIMIT %s) AS last
-           GROUP BY station) r ON r.station = s.name
+LEFT JOIN LATERAL (
+    SELECT received, t_to FROM message WHERE station = s.name AND state = 'stored' ORDER BY id DESC LIMIT 1
+) AS m ON true
 LEFT JOIN station_status w ON w.station = s.name"""
 
 
@@ -64,8 +62,8 @@ class Stations:
         self._lock = threading.Lock()
 
     def learn(self, conn: Connection) -> None:
-        """Learn which stations there are, and when each was heard last."""
-        rows = conn.execute(_KNOWN, [_RECENT]).fetchall()
+        """Learn which stations there are, and when each was heard last; one look-up a station."""
+        rows = conn.execute(_KNOWN).fetchall()
         with self._lock:
             for name, received, reading, status in rows:
                 said = status if isinstance(status, dict) else {}

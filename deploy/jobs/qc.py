@@ -119,7 +119,7 @@ def run_once(
     *,
     on_instrument: Callable[[str, str], None] = lambda _station, _instrument: None,
 ) -> list[SeriesResult]:
-    """Evaluate every hour that new readings can change, and write the means; all of it or nothing.
+    """Evaluate every hour that new readings can change, and write the means, in pieces that are written whole.
 
     Parameters
     ----------
@@ -136,18 +136,34 @@ def run_once(
         One for each series looked at; empty where nothing is new.
     """
     results: list[SeriesResult] = []
-    with database.connect(dsn) as connection, connection.transaction():
-        changed: dict[tuple[str, str], list[Span]] = {}
-        for change in feed.changes(connection, CONSUMER):
-            changed.setdefault((change.station, change.instrument), []).append((change.start, change.end))
-        stations = {station.name: station for station in read.stations(dsn)} if changed else {}
-        for (name, instrument_name), spans in changed.items():
-            on_instrument(name, instrument_name)
-            station = stations[name]
-            instrument = next(i for i in station.instruments if i.name == instrument_name)
-            for span in spans:
-                results += _evaluate(connection, dsn, station, instrument, span=span, series=series)
+    more = True
+    with database.connect(dsn) as connection:
+        while more:
+            with connection.transaction():
+                news = feed.changes(connection, CONSUMER)
+                results += _evaluate_all(connection, dsn, news, series=series, on_instrument=on_instrument)
+            more = news.more
     return results
+
+
+def _evaluate_all(
+    connection: database.Connection,
+    dsn: str,
+    news: Sequence[feed.Change],
+    *,
+    series: Sequence[Mapping[str, Any]],
+    on_instrument: Callable[[str, str], None],
+) -> Iterator[SeriesResult]:
+    changed: dict[tuple[str, str], list[Span]] = {}
+    for change in news:
+        changed.setdefault((change.station, change.instrument), []).append((change.start, change.end))
+    stations = {station.name: station for station in read.stations(dsn)} if changed else {}
+    for (name, instrument_name), spans in changed.items():
+        on_instrument(name, instrument_name)
+        station = stations[name]
+        instrument = next(i for i in station.instruments if i.name == instrument_name)
+        for span in spans:
+            yield from _evaluate(connection, dsn, station, instrument, span=span, series=series)
 
 
 def watch(

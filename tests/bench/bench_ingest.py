@@ -16,6 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import numpy as np
 from paho.mqtt import client as mqtt
@@ -46,6 +47,8 @@ NAMES = list(QUANTITIES)[:20]
 START = 1_790_000_000
 INSTRUMENT = "g2301"
 PATIENCE = 60
+ENDURANCE = 10_000_000
+"""Readings after which memory is looked at."""
 
 
 def line(name, reference, pairs):
@@ -193,8 +196,8 @@ def emptied(conn):
 def writing(dsn, broker):
     sent = messages()
     expected = len(sent) * SAMPLES * len(NAMES)
-    pairs = []
-    with connect(dsn) as conn, ExitStack() as stack, consumer(dsn, broker):
+    pairs, memory = [], []
+    with connect(dsn) as conn, ExitStack() as stack, consumer(dsn, broker) as worker:
         conns = [stack.enter_context(connect(dsn)) for _ in range(WRITERS)]
         Writer(conn).write([contents(sent[0], now_ms=(START + 86400) * 1000)])  # makes the day
         streams = laid_out(conn, sent)
@@ -210,8 +213,23 @@ def writing(dsn, broker):
             if found != expected:
                 raise SystemExit(f"{found} rows are in the store, expected {expected}")
             pairs.append((ours, limit))
+            memory.append(rss_mb(worker.pid))
+        for _ in range(ROUNDS, ENDURANCE // expected + 1):
+            emptied(conn)
+            publisher.deliver(sent)
+            memory.append(rss_mb(worker.pid))
         publisher.close()
     line("ingest.rows_per_s", "columnar binary COPY, same rows, transaction size and connections", pairs)
+    figure = {"name": "ingest.memory_mb", "value": memory[-1], "unit": "MB", "reference": "after the first round"}
+    readings = expected * len(memory)
+    ratio = round(memory[-1] / memory[0], 3)
+    print(json.dumps({**figure, "reference_value": memory[0], "ratio": ratio, "readings": readings}), flush=True)
+
+
+def rss_mb(pid):
+    """Return the resident memory of a process, MB."""
+    rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return round(next(int(row.split()[1]) for row in rows if row.startswith("VmRSS")) * 1024 / 1e6, 1)
 
 
 # --- reading ---------------------------------------------------------------------------------

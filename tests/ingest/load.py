@@ -159,13 +159,21 @@ def server_cpu_s(pid):
     return sum(map(cpu_s, [pid, *children]))
 
 
+def server_pid(dsn):
+    """Return the process of a server on this machine: the parent of those that serve its connections."""
+    with psycopg.connect(dsn) as conn:
+        status = Path(f"/proc/{conn.info.backend_pid}/status").read_text()
+    return next(int(row.split()[1]) for row in status.splitlines() if row.startswith("PPid"))
+
+
 def sizes(dsn):
-    """Return bytes of the write-ahead log so far, of `message` and of `reading` with its partitions."""
+    """Return bytes of the write-ahead log so far, of `message` and of `reading` with its partitions or chunks."""
     with psycopg.connect(dsn) as conn:
         (wal,) = conn.execute("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')").fetchone()
         (message,) = conn.execute("SELECT pg_total_relation_size('message')").fetchone()
+        parts = "SELECT inhrelid FROM pg_inherits WHERE inhparent = 'reading'::regclass"
         (reading,) = conn.execute(
-            "SELECT coalesce(sum(pg_total_relation_size(relid)), 0) FROM pg_partition_tree('reading')"
+            f"SELECT coalesce(sum(pg_total_relation_size(p)), 0) FROM ({parts}) AS p (p)"
         ).fetchone()
     return {"wal": int(wal), "message": int(message), "reading": int(reading)}
 

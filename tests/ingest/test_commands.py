@@ -5,6 +5,7 @@ import pytest
 
 from deploy.__main__ import main
 from ingest.database import connect
+from ingest.migrate import migrations
 from ingest.store import Writer
 from station_agent.wire import Kind
 from tests.ingest.payloads import START, batch, census, event, said, samples
@@ -32,8 +33,9 @@ def skyledger(monkeypatch, capsys):
 
 def test_from_an_empty_database_to_mended_messages(plain_dsn, skyledger, tmp_path):
     dsn = plain_dsn
-    assert "6 missing: run `skyledger db migrate`" in skyledger(dsn, "db", "status")
-    assert skyledger(dsn, "db", "migrate").splitlines()[-1] == "applied 0006 preview"
+    steps = [step for step in migrations() if step.variant != "timescale"]
+    assert f"{len(steps)} missing: run `skyledger db migrate`" in skyledger(dsn, "db", "status")
+    assert skyledger(dsn, "db", "migrate").splitlines()[-1] == f"applied {steps[-1]}"
     assert skyledger(dsn, "db", "migrate") == "The database is up to date."
     with connect(dsn) as conn:
         Writer(conn).write(

@@ -51,6 +51,27 @@ def test_windows_far_apart_stay_apart(store, writer):
     assert new(store) == [window(START, START + hour + 9), window(START + 40 * hour, START + 40 * hour + 9)]
 
 
+def test_much_is_reported_in_pieces_of_whole_transactions(store, writer):
+    for k in range(4):  # ten messages a transaction
+        writer.write(
+            [said(batch(samples(10, first=START + 7200 * (10 * k + n)), seq=10 * k + n + 1)) for n in range(10)]
+        )
+    writer.write([said(event(seq=99), kind=Kind.EVENT)])
+    settle(store)
+    pieces, more = [], True
+    with connect(store) as conn:
+        while more:
+            with conn.transaction():
+                piece = feed.changes(conn, "qc", most=15)
+            pieces.append(piece)
+            more = piece.more
+    assert [len(piece) for piece in pieces] == [20, 20, 0]
+    assert [change for piece in pieces for change in piece] == [
+        window(START + 7200 * k, START + 7200 * k + 9) for k in range(40)
+    ]
+    assert new(store) == []
+
+
 def test_a_transaction_that_commits_late_is_not_passed_over(store):
     """The one that began first commits last: a cursor on serial numbers would have passed it."""
     with connect(store) as early, connect(store) as late:

@@ -9,7 +9,7 @@ import pytest
 from ingest import catalogue, feed, partition
 from ingest.database import Level, connect, level
 from ingest.errors import StoreError
-from ingest.maintain import interval, maintain
+from ingest.maintain import interval, maintain, sound
 from ingest.migrate import migrate
 from ingest.reading import Written
 from ingest.rebuild import rebuild
@@ -68,6 +68,35 @@ def test_a_partition_goes_when_all_of_it_is_old(plain_store):
         }
 
 
+def test_a_partition_that_was_being_dropped_when_the_server_went_down(plain_store):
+    """Whatever it was in the middle of, it is gone in the end, and late data of its day are taken."""
+    filled(plain_store, backs=(0, 10, 11, 12))
+    names = {back: f"reading_{NOW - timedelta(days=back):%Y%m%d}" for back in (10, 11, 12)}
+    with connect(plain_store) as conn, connect(plain_store) as reader:
+        with reader.transaction():  # a long question keeps it from coming to an end
+            reader.execute("SELECT count(*) FROM reading").fetchone()
+            conn.execute("SET statement_timeout = '1s'")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                partition.drop(conn, names[10])
+            conn.execute("RESET statement_timeout")
+            assert names[10] in partition.named(conn, leaving=True)
+        partition.drop(conn, names[10])
+        conn.execute(f"ALTER TABLE reading DETACH PARTITION {names[11]}")  # and no further
+        with reader.transaction():
+            reader.execute("SELECT count(*) FROM reading").fetchone()
+            conn.execute("SET statement_timeout = '1s'")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                partition.drop(conn, names[12])
+            conn.execute("RESET statement_timeout")
+        writer = Writer(conn)
+        for number, back in enumerate((10, 11, 12)):
+            rows = samples(2, first=START - back * DAY + 5)
+            assert writer.write([said(batch(rows, seq=50 + number))]).written == Written(new=8)
+    assert days(plain_store) == [0, 10, 11, 12]
+    list(maintain(plain_store, keep_days=5, now=NOW))
+    assert days(plain_store) == [0]
+
+
 def test_what_a_job_has_not_seen_stays(store):
     filled(store, backs=(0, 10, 40))
     with connect(store) as conn:
@@ -101,16 +130,24 @@ def test_chunks_are_as_long_as_the_rate_asks_for(timescale_dsn):
     with psycopg.connect(timescale_dsn, autocommit=True) as conn:
         conn.execute("UPDATE message SET received = received - interval '2 hours' WHERE seq = 1")
         (told,) = maintain(timescale_dsn, now=NOW)
-        assert told.startswith("chunks to come are 7 days, 0:00:00 long, for 1,9")
+        assert told.startswith("chunks to come are 7 days, 0:00:00 long, for 9")
         assert list(maintain(timescale_dsn, now=NOW)) == []
         conn.execute("UPDATE message SET readings = 3000000")
         (told,) = maintain(timescale_dsn, now=NOW)
-        assert told.startswith("chunks to come are 1 day, 0:00:00 long, for 7")
+        assert told.startswith("chunks to come are 1 day, 0:00:00 long, for 3")
 
 
 @pytest.mark.parametrize(("rate", "hours"), [(0, 168), (5e6, 168), (5.1e6, 24), (2e8, 24), (3e8, 6), (2e9, 1)])
 def test_the_length_of_a_chunk(rate, hours):
     assert interval(rate) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("2.18.0", False), ("2.17.2", False), ("2.18.1", True), ("2.19.3-dev", True), ("3.0", True)],
+)
+def test_a_version_that_may_lose_rows_does_not_compress(version, expected):
+    assert sound(version) is expected
 
 
 # --- TimescaleDB's full licence --------------------------------------------------------------

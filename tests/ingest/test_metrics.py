@@ -60,6 +60,10 @@ def test_what_a_consumer_does_is_told(plain_store, broker, monkeypatch):
         stranger.deliver([batches[0]])
         one.say(json.dumps(STATUS).encode())
         stranger.say(b'{"state": "online"}')
+        with psycopg.connect(plain_store, autocommit=True) as conn:
+            conn.execute(
+                "INSERT INTO station (name, title, latitude, longitude, altitude) VALUES ('new', 'New', 1, 1, 1)"
+            )
         until(lambda: figures(port).get("skyledger_station_online"))
         told = figures(port)
         assert told["skyledger_ingest_connected"] == {(): 1}
@@ -80,6 +84,9 @@ def test_what_a_consumer_does_is_told(plain_store, broker, monkeypatch):
     assert told["skyledger_station_queue_oldest_timestamp_seconds"] == {("lin-an",): 1_767_225_600}
     assert told["skyledger_station_clock_offset_seconds"] == {("lin-an",): -0.25}
     assert "skyledger_station_disk_free_bytes" not in told
+    # Who is in the catalogue is known, heard or not; who came to it since the consumer started too.
+    assert told["skyledger_station_known"] == dict.fromkeys([("lin-an",), ("wuhan",), ("tai-an",), ("new",)], 1)
+    assert set(told["skyledger_station_last_message_timestamp_seconds"]) == {("lin-an",)}
 
 
 def test_a_consumer_that_starts_knows_when_stations_were_heard(plain_store, broker):

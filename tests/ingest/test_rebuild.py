@@ -7,7 +7,7 @@ import pytest
 from ingest import aside
 from ingest.database import connect
 from ingest.errors import StoreError
-from ingest.rebuild import Rebuilt, rebuild
+from ingest.rebuild import MOST_READINGS, Rebuilt, _groups, rebuild
 from ingest.store import Writer
 from station_agent.sample import Sample
 from tests.ingest.payloads import START, batch, census, said, samples, table
@@ -36,7 +36,9 @@ def fill(store, writer):
     aside.replay(store)
 
 
-def test_rebuilt_readings_are_the_same_rows(store, writer):
+@pytest.mark.parametrize("most", [MOST_READINGS, 100])
+def test_rebuilt_readings_are_the_same_rows(store, writer, monkeypatch, most):
+    monkeypatch.setattr("ingest.rebuild.MOST_READINGS", most)
     fill(store, writer)
     before, counts = table(store), census(store)
     assert counts["rows_aside"] > 5
@@ -48,6 +50,12 @@ def test_rebuilt_readings_are_the_same_rows(store, writer):
         conn.execute("DELETE FROM reading")
     rebuild(store, *ALWAYS)
     assert table(store) == before
+
+
+def test_instruments_are_replaced_in_groups_that_fit(monkeypatch):
+    monkeypatch.setattr("ingest.rebuild.MOST_READINGS", 10)
+    groups = list(_groups([(2, 6), (3, 4), (4, 50), (5, 1)], [1, 2, 3, 4, 5, 6]))
+    assert groups == [[1, 2, 3], [4], [5, 6]]
 
 
 def test_a_window_of_one_station_is_replaced_and_nothing_else(store, writer):

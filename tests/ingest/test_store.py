@@ -7,6 +7,7 @@ import pytest
 
 from ingest import partition
 from ingest.database import connect
+from ingest.errors import StoreError
 from ingest.reading import Written
 from ingest.store import Writer
 from station_agent.sample import Sample
@@ -166,6 +167,34 @@ def test_beyond_its_quota_a_station_is_not_acknowledged_but_its_good_messages_ar
     assert census(plain_store)["aside"] == 4
 
 
+def test_stations_nobody_knows_share_one_quota(plain_store):
+    """Names can be made up; a station of the catalogue keeps its own."""
+    with connect(plain_store) as conn:
+        writer = Writer(conn, aside_quota=3 * 4096)
+        strangers = [said(b"junk", station=f"made-up-{k}") for k in range(5)]
+        assert outcomes(writer.write(strangers)) == [ASIDE] * 3 + [None] * 2
+        assert outcomes(writer.write([said(b"junk"), said(b"junk", station="other")])) == [ASIDE, None]
+        assert outcomes(Writer(conn, aside_quota=3 * 4096).write([said(b"more", station="other")])) == [None]
+        assert len(writer._aside) == 2
+
+
+def test_rows_the_server_loses_are_not_acknowledged(plain_store):
+    """As TimescaleDB before 2.18.1 did with those that came to what is compressed."""
+    with connect(plain_store) as conn:
+        writer = Writer(conn)
+        writer._table.checked = True
+        rows = samples(3)
+        writer.write([said(batch(rows))])
+        conn.execute(
+            "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+            "CREATE TRIGGER lose BEFORE INSERT ON reading FOR EACH ROW WHEN (NEW.value = 7) EXECUTE FUNCTION lose()"
+        )
+        more = Sample((START + 1) * 10**9 + 5 * 10**8, {"co2": 7.0}, port="1", status=963)
+        with pytest.raises(StoreError, match="1 readings are not there after they were written"):
+            writer.write([said(batch([*rows, more], seq=2))])
+    assert census(plain_store)["stored"] == 1
+
+
 def test_a_poisoned_message_goes_aside_and_the_others_are_stored(store, writer):
     with psycopg.connect(store, autocommit=True) as conn:
         conn.execute("ALTER TABLE event ADD CHECK (event <> 'poison')")
@@ -289,10 +318,10 @@ def test_what_a_station_has_aside_is_not_counted_anew_each_time(plain_store):
 
 
 @pytest.mark.parametrize("rounds", [20, pytest.param(2000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
-def test_random_and_mutated_payloads_are_all_accounted_for(plain_store, rounds):
+def test_random_and_mutated_payloads_are_all_accounted_for(store, rounds):
     """Five hundred a round, ten thousand or a million together."""
     rng = random.Random(7)
-    with connect(plain_store) as conn:
+    with connect(store) as conn:
         writer = Writer(conn, aside_quota=2**40)
         counted = {STORED: set(), ASIDE: set(), REKEY: set()}
         names = ("lin-an", "wuhan", "'; DROP TABLE message; --", "a\0b", "x" * 300)
@@ -317,8 +346,8 @@ def test_random_and_mutated_payloads_are_all_accounted_for(plain_store, rounds):
     assert not set(kept) & counted[REKEY]
 
 
-def test_statuses_keep_the_last_word(plain_store):
-    with connect(plain_store) as conn:
+def test_statuses_keep_the_last_word(store):
+    with connect(store) as conn:
         writer = Writer(conn)
         writer.keep_statuses({"lin-an": b'{"queue": 3, "x": "a\\u0000"}', "wuhan": b"\xff not json", "a\0": b"{}"})
         writer.keep_statuses({"lin-an": b'{"queue": 4}'})
