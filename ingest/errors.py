@@ -19,3 +19,7 @@ class CatalogueError(IngestError):
 
 class AsideError(IngestError):
     """A message kept aside cannot be shown, mended or replayed as asked."""
+
+
+class FileError(IngestError):
+    """A file cannot be read, or a dataset not be written to one; the message names file and line."""

@@ -1,9 +1,28 @@
-"""QARTOD flags, the tests that set them, and the archives' letters for them."""
+"""QARTOD flags, the tests that set them, and the archives' letters for them.
+
+=====================  ======================  ==================  ================================
+ours                   ICOS ATC                WDCGG (v3 text)     NOAA, ObsPack (three characters)
+=====================  ======================  ==================  ================================
+good                   U, by hand O            1 background,       ``...``, ``.S.`` not background
+                                               2 other
+not evaluated          N, by hand K            3                   ``U..``
+suspect                N, by hand K            3                   ``S..``
+bad                    N, by hand K            3                   ``*..``
+missing                N, by hand K            3                   ``I..``
+=====================  ======================  ==================  ================================
+
+Read: ICOS U, O, R are good, N, K, H bad (O, K, R, H: somebody looked); WDCGG 1 and 2 are good, 3 bad; NOAA's first
+character says whether a value may be used ("." it may), the second whether it is background. What an archive cannot
+tell apart (not evaluated, suspect, bad) skyledger's own files say in a column of their own.
+"""
 
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Flag(IntEnum):
@@ -36,3 +55,49 @@ class Cause(IntFlag):
 
 
 FLAG_MEANINGS: Final = {flag: flag.name.lower() for flag in Flag}
+
+# --- archives --------------------------------------------------------------------------------
+
+ICOS: Final = {
+    "U": Flag.GOOD,
+    "O": Flag.GOOD,
+    "R": Flag.GOOD,
+    "N": Flag.BAD,
+    "K": Flag.BAD,
+    "H": Flag.BAD,
+}
+"""ICOS ATC's letters."""
+WDCGG: Final = {1: Flag.GOOD, 2: Flag.GOOD, 3: Flag.BAD}
+"""WDCGG's QCflag."""
+REJECTED: Final = {"U": Flag.NOT_EVALUATED, "S": Flag.SUSPECT, "*": Flag.BAD, "I": Flag.MISSING}
+"""First character of NOAA's flags; any other but "." is bad."""
+_NOT_BACKGROUND: Final = "S"
+
+
+def to_icos(flag: NDArray[np.integer], cause: NDArray[np.integer] | None = None) -> NDArray[np.str_]:
+    """Return ICOS ATC's letters (n,) of flags, and of causes where they are known."""
+    by_hand = np.zeros(flag.shape, bool) if cause is None else (cause & int(Cause.MANUAL)) != 0
+    good = flag == int(Flag.GOOD)
+    return np.where(good, np.where(by_hand, "O", "U"), np.where(by_hand, "K", "N"))
+
+
+def to_wdcgg(flag: NDArray[np.integer], selection: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
+    """Return WDCGG's QCflag (n,) of flags and selection: what is not known to be background is 2."""
+    background = np.zeros(flag.shape, bool) if selection is None else selection == 1
+    return np.where(flag == int(Flag.GOOD), np.where(background, 1, 2), 3)
+
+
+def to_noaa(flag: NDArray[np.integer], selection: NDArray[np.integer] | None = None) -> NDArray[np.str_]:
+    """Return NOAA's three characters (n,) of flags and selection."""
+    letters = {int(Flag.GOOD): ".", **{int(value): letter for letter, value in REJECTED.items()}}
+    first = np.array([letters[int(value)] for value in flag], dtype=np.str_)
+    second = np.full(flag.shape, ".") if selection is None else np.where(selection == 0, _NOT_BACKGROUND, ".")
+    return np.char.add(np.char.add(first, second), ".")
+
+
+def from_noaa(flags: NDArray[np.str_]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Return flags (n,) and selection (n,: 1 background, 0 not) of NOAA's three characters."""
+    first = [text[:1] for text in flags.tolist()]
+    quality = [Flag.GOOD if letter == "." else REJECTED.get(letter, Flag.BAD) for letter in first]
+    background = [text[1:2] in ("", ".") for text in flags.tolist()]
+    return np.array(quality, np.int8), np.array(background, np.int8)
