@@ -177,9 +177,8 @@ def _read_own(ds: xr.Dataset, gas: Gas) -> None:
     gas.selection = own["selection"].values.astype(np.int8) if "selection" in own else None
     gas.flag_source = _words(own["flag_source"].values) if "flag_source" in own else None
     for name in own.keys() - {"flag", "selection", "flag_source", "value", "stdev", "uncertainty"}:
-        unit = str(own[name].attrs.get("units", "1"))
-        about = cause_attributes() if name == "cause" else {} if unit == "1" else {"units": unit}
-        gas.extras[name] = (own[name].values, about)
+        about = {"units": str(own[name].attrs["units"])} if "units" in own[name].attrs else {}
+        gas.extras[name] = (own[name].values, cause_attributes() if name == "cause" else about)
 
 
 def _flags(path: Path, letters: NDArray[np.str_]) -> tuple[NDArray[np.int8], NDArray[np.int8] | None]:
