@@ -98,21 +98,22 @@ def _to_the_end(values: list[float], sigma: list[float], gaps: list[bool], begin
     unflagged = values[begin - 1]
     place, n = begin + 1, 1
     while place < len(values) and not gaps[place]:
-        if values[place] < unflagged + (alpha + n**0.5) * sigma[place]:
+        if not values[place] >= unflagged + (alpha + n**0.5) * sigma[place]:
             return place
         place, n = place + 1, n + 1
     return place
 
 
 def _quiet_spread(time: NDArray[np.int64], value: Floats, window_ns: int) -> Floats:
-    """Return for each value the standard deviation between the quartiles of its stretch of time."""
+    """Return for each value the standard deviation between the quartiles of its stretch; NaN where none lies there."""
     number = time // window_ns
     first = np.flatnonzero(np.r_[True, np.diff(number) != 0])
     spread = np.empty(value.size)
     for begin, end in zip(first.tolist(), [*first[1:].tolist(), value.size], strict=True):
         part = value[begin:end]
         low, high = np.quantile(part, (0.25, 0.75))
-        spread[begin:end] = part[(part >= low) & (part <= high)].std()
+        quiet = part[(part >= low) & (part <= high)]
+        spread[begin:end] = quiet.std() if quiet.size else np.nan
     return spread
 
 

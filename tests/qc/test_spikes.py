@@ -25,7 +25,8 @@ def plain_sd(time, value, alpha, gap):
     for w in set(week[there].tolist()):
         part = np.array([value[i] for i in there if week[i] == w])
         low, high = np.quantile(part, (0.25, 0.75))
-        sigma[w] = part[(part >= low) & (part <= high)].std()
+        quiet = part[(part >= low) & (part <= high)]
+        sigma[w] = quiet.std() if quiet.size else np.nan
     unflagged, n, before = None, 0, None
     for i in there:
         s = sigma[week[i]]
