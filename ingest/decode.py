@@ -94,6 +94,12 @@ class Columns:
         """How many values there are that are not missing."""
         return self.values.size - int(np.isnan(self.values).sum())
 
+    def take(self, kept: NDArray[np.bool_]) -> Columns:
+        """Return those samples alone that are chosen, (n,)."""
+        if kept.all():
+            return self
+        return replace(self, t=self.t[kept], values=self.values[:, kept], state=self.state[kept])
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:

@@ -13,6 +13,10 @@ class StoreError(IngestError):
     """The store cannot be written or read as asked."""
 
 
+class NoMeansError(StoreError):
+    """A series has no means in the range asked for."""
+
+
 class CatalogueError(IngestError):
     """A catalogue document is wrong; the message lists every fault."""
 

@@ -10,6 +10,8 @@ The payload itself is never touched. A mend says what it does in one of these fo
     The values of these quantities (by their names after renaming) are in another unit than they should be.
 ``{"shift": SECONDS}``
     All its times are wrong by as much: a clock was not set.
+``{"without": [FROM, TO]}``, ``{"with": [FROM, TO]}``
+    Its samples at or after FROM and before TO (ms since 1970) do not count: a file took their place; or do so again.
 ``{"payload": BASE64}``
     These bytes are what it should have been; with ``{"line": TEXT}`` they were made from a corrected line.
 """
@@ -22,6 +24,9 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from station_agent import wire
 from station_agent.drivers.quantities import conversion
@@ -76,6 +81,17 @@ def replaced(raw: bytes) -> dict[str, str]:
 def name(mends: Sequence[Mend], level: str, *, otherwise: str) -> str:
     """Return the station or instrument (`level`) by the last correction that says one."""
     return next((str(mend.what[level]) for mend in reversed(mends) if level in mend.what), otherwise)
+
+
+def kept(times: NDArray[np.int64], mends: Sequence[Mend]) -> NDArray[np.bool_]:
+    """Return (n,) which of a message's samples count, by their times, ms since 1970."""
+    count = np.ones(times.size, dtype=bool)
+    for mend in mends:
+        for word, value in (("without", False), ("with", True)):
+            if word in mend.what:
+                first, until = mend.what[word]
+                count[(times >= first) & (times < until)] = value
+    return count
 
 
 def changes_payload(mends: Sequence[Mend]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest import mends as mending
 from ingest import partition, reading
 from ingest.database import Connection, Level, level, unlimited
 from ingest.decode import Columns, Message, contents
@@ -166,10 +167,11 @@ def _replace(conn: Connection, instruments: list[int], first: datetime, last: da
 def _columns(row: tuple[Any, ...]) -> Columns:
     number, station, name, kind, payload, mends, _ = row
     message = Message(station, name, Kind(kind), bytes(payload), "")
-    said = contents(message, now_ms=_FAR_FUTURE_MS, mends=[Mend.read(mend) for mend in mends])
+    corrections = [Mend.read(mend) for mend in mends]
+    said = contents(message, now_ms=_FAR_FUTURE_MS, mends=corrections)
     if said.columns is None:
         raise StoreError(f"message {number} was stored but cannot be read now: {said.reason}; is this version older?")
-    return said.columns
+    return said.columns.take(mending.kept(said.columns.t, corrections))
 
 
 _ROW: Final = np.dtype([("message", "i8"), ("channel", "i8"), ("time", "i8"), ("value", "f8"), ("state", "i8")])

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from ingest import records
 from ingest.database import Connection
-from ingest.errors import StoreError
+from ingest.errors import NoMeansError, StoreError
 from ingest.records import Field
 from qc.flags import Flag
 from qc.schema import OBS, cause_attributes, flag_attributes, require, standard_name
@@ -105,7 +105,7 @@ def means(
     if missing or not found:
         at = f"{where.attributes['station']}/{where.attributes['inlet']}"
         what = f"{table} means of {', '.join(missing)}" if missing else f"{table} means"
-        raise StoreError(f"there are no {what} at {at} in this range: has `skyledger qc run` been run over it?")
+        raise NoMeansError(f"there are no {what} at {at} in this range: has `skyledger qc run` been run over it?")
     runs = _runs(conn, {int(n) for columns in found.values() for n in np.unique(columns["run_id"])})
     ds = _dataset(found, runs, INTERVAL[table])
     ds.attrs = {**where.attributes, **_provenance(runs)}

@@ -102,7 +102,9 @@ def _of_height(table: Columns, wanted: float | None) -> NDArray[np.bool_]:
         raise table.fault(
             row, f"height {heights[row]:g} m after {heights[0]:g} m: say which, as read(path, inlet_height=...)"
         )
-    kept: NDArray[np.bool_] = heights == (several[0] if wanted is None else wanted)
+    if several.size == 1:
+        return np.ones(heights.size, dtype=bool)
+    kept: NDArray[np.bool_] = heights == wanted
     if not kept.any():
         raise table.fault(0, f"no value is of height {wanted:g} m, only of {', '.join(f'{h:g}' for h in several)}")
     return kept

@@ -38,6 +38,13 @@ from station_agent.sample import Rejected, Sample
 
 ENCODINGS: Final = ("utf-8", "latin-1", "cp1252", "gb18030")
 
+_ISO: Final[Mapping[str, str]] = {
+    "%Y-%m-%d %H:%M:%S": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
+    "%Y-%m-%dT%H:%M:%S": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d",
+    "%Y-%m-%d %H:%M": r"\d{4}-\d\d-\d\d \d\d:\d\d",
+}
+"""Form -> texts of that form that are also ISO 8601."""
+
 KEYS: Final[Mapping[str, Key]] = {
     "separator": Key(str, ",", least=1, most=1),
     "columns": Key(list, required=True, least=1, most=200),
@@ -222,12 +229,17 @@ def _unix_s_ns(fields: list[str]) -> int:
 
 def _calendar(form: str, zone: tzinfo) -> Clock:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    # Texts that both read alike are read ten times as fast by the first.
+    exact = re.compile(_ISO[form], re.ASCII).fullmatch if form in _ISO else None
 
     def clock(fields: list[str]) -> int:
         text = " ".join(fields)
         try:
             # The zone is set below, unless the text itself says one.
-            moment = datetime.fromisoformat(text) if form == "iso" else datetime.strptime(text, form)  # noqa: DTZ007
+            if form == "iso" or (exact is not None and exact(text)):
+                moment = datetime.fromisoformat(text)
+            else:
+                moment = datetime.strptime(text, form)  # noqa: DTZ007
         except ValueError:
             raise ValueError(f"time {text[:60]!r} is not of the form {form!r}") from None
         if moment.tzinfo is None:
