@@ -87,10 +87,13 @@ def test_a_step_that_fails_leaves_what_was_there_and_says_so(plain_dsn):
 
 
 def test_a_filled_database_takes_a_new_step(store):
-    steps = [*migrations(), replace(migrations()[0], version=9, name="more", sql=b"ALTER TABLE station ADD wigos text")]
-    assert migrate(store, steps=steps) == ["0009 more"]
+    steps = [
+        *migrations(),
+        replace(migrations()[0], version=NEWEST + 1, name="more", sql=b"ALTER TABLE station ADD more text"),
+    ]
+    assert migrate(store, steps=steps) == [f"{NEWEST + 1:04d} more"]
     with connect(store) as conn:
-        assert conn.execute("SELECT count(*), count(wigos) FROM station").fetchone() == (3, 0)
+        assert conn.execute("SELECT count(*), count(more) FROM station").fetchone() == (3, 0)
 
 
 def test_a_filled_database_is_upgraded(dsn):
