@@ -27,20 +27,28 @@ _NTH: Final = """
 SELECT xid::text FROM message WHERE state = 'stored' AND readings > 0 AND xid >= %s AND xid < %s
 ORDER BY xid OFFSET %s LIMIT 1"""
 _CHANGED: Final = """
+WITH span AS (SELECT %s::xid8 AS first, %s::xid8 AS until, %s::interval AS near),
+news AS (
+    SELECT instrument_id, t_from, t_to FROM message, span
+    WHERE state = 'stored' AND readings > 0 AND xid >= span.first AND xid < span.until
+    UNION ALL
+    SELECT i.id, f.t_from, f.t_to - interval '1 ms' FROM span, manual_flag f
+    JOIN instrument i ON i.station_id = f.station_id AND (f.instrument_id IS NULL OR f.instrument_id = i.id)
+    WHERE f.xid >= span.first AND f.xid < span.until
+)
 SELECT s.name, i.name, w.first, w.last
 FROM (
-    SELECT instrument_id, range_agg(tstzrange(t_from, t_to + %s::interval, '[]')) AS windows
-    FROM message WHERE state = 'stored' AND readings > 0 AND xid >= %s AND xid < %s
-    GROUP BY instrument_id
+    SELECT instrument_id, range_agg(tstzrange(t_from, t_to + near, '[]')) AS windows
+    FROM news, span GROUP BY instrument_id
 ) AS m
 JOIN instrument i ON i.id = m.instrument_id JOIN station s ON s.id = i.station_id,
-LATERAL (SELECT lower(r) AS first, upper(r) - %s::interval AS last FROM unnest(m.windows) AS r) AS w
+LATERAL (SELECT lower(r) AS first, upper(r) - near AS last FROM unnest(m.windows) AS r, span) AS w
 ORDER BY s.name, i.name, w.first"""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """New readings of one instrument.
+    """New readings of one instrument, or flags by hand upon them.
 
     Parameters
     ----------
@@ -69,7 +77,7 @@ class Changes(list[Change]):
 
 
 def changes(conn: Connection, consumer: str, *, most: int = MOST) -> Changes:
-    """Return what was stored since this consumer last asked, the oldest first, and move its cursor.
+    """Return what was stored, or flagged by hand, since this consumer last asked, and move its cursor.
 
     Call it inside a transaction, do the work in the same transaction, commit: consumed exactly once. After a
     roll-back the next call returns the same and more. Two callers of the same name wait for each other. A new
@@ -108,7 +116,7 @@ def changes(conn: Connection, consumer: str, *, most: int = MOST) -> Changes:
         )
     nth = conn.execute(_NTH, [cursor, horizon, most - 1]).fetchone()
     end = horizon if nth is None else str(min(int(nth[0]) + 1, int(horizon)))
-    rows = conn.execute(_CHANGED, [_JOIN, cursor, end, _JOIN]).fetchall()
+    rows = conn.execute(_CHANGED, [cursor, end, _JOIN]).fetchall()
     conn.execute("UPDATE feed_cursor SET xid = %s, moved = now() WHERE consumer = %s", [end, consumer])
     found = Changes(Change(station, name, _ns(first), _ns(last) + _MS) for station, name, first, last in rows)
     found.more = end != horizon

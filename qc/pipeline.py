@@ -7,13 +7,14 @@ give the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from qc import averaging, flushing, ranges, state, water
+from qc import averaging, flushing, manual, ranges, state, water
 from qc.configuration import Config, Gas, Method, Water
 from qc.errors import QcError
 from qc.flags import FLAG_MEANINGS, Cause, Flag
@@ -43,6 +44,7 @@ def run(
     start: np.datetime64 | None = None,
     end: np.datetime64 | None = None,
     code_version: str = "",
+    by_hand: Sequence[manual.Entry] = (),
 ) -> xr.Dataset:
     """Return the flagged means of one series.
 
@@ -59,6 +61,8 @@ def run(
         would have among all readings, `ds` must reach `config.margin_seconds` further on both sides.
     code_version : str
         Written into the provenance.
+    by_hand : sequence of manual.Entry
+        Flags by hand that are in force.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def run(
     if interval not in _RESOLUTION:
         msg = f"interval is {interval!r}, expected one of {', '.join(_RESOLUTION)}"
         raise QcError(msg)
-    judged = rows(ds, config)
+    judged = rows(ds, config, by_hand=by_hand)
     means = averaging.minutes(
         judged,
         min_values={gas.name: gas.min_values for gas in config.gases},
@@ -90,7 +94,7 @@ def run(
     return means.assign_attrs(_provenance(means, config, judged, interval=interval, code_version=code_version))
 
 
-def rows(ds: xr.Dataset, config: Config) -> xr.Dataset:
+def rows(ds: xr.Dataset, config: Config, *, by_hand: Sequence[manual.Entry] = ()) -> xr.Dataset:
     """Return the rows of the inlet with the dry value of each gas and what the tests said of it.
 
     Parameters
@@ -99,6 +103,8 @@ def rows(ds: xr.Dataset, config: Config) -> xr.Dataset:
         READINGS of the configuration's instrument.
     config : Config
         What is done.
+    by_hand : sequence of manual.Entry
+        Flags by hand that are in force.
 
     Returns
     -------
@@ -121,11 +127,22 @@ def rows(ds: xr.Dataset, config: Config) -> xr.Dataset:
     unheard: list[str] = []
     for gas in config.gases:
         judged = _judge(ds, gas, config, inlet)
+        flag, cause = manual.apply(
+            nanoseconds(ds["time"])[inlet.rows],
+            variables["port"][1],
+            judged.value,
+            judged.flag,
+            judged.cause,
+            gas=gas.name,
+            entries=by_hand,
+        )
         variables[gas.name] = ("time", judged.value, _gas_attributes(gas))
-        variables[f"{gas.name}_flag"] = ("time", judged.flag, flag_attributes())
-        variables[f"{gas.name}_cause"] = ("time", judged.cause, cause_attributes())
+        variables[f"{gas.name}_flag"] = ("time", flag, flag_attributes())
+        variables[f"{gas.name}_cause"] = ("time", cause, cause_attributes())
         unheard += [f"{gas.name}: {sentence}" for sentence in judged.not_evaluated]
     attrs = _place(config) | {"not_evaluated": "; ".join(unheard)}
+    if by_hand:
+        attrs["manual_flags"] = ", ".join(str(entry.number) for entry in sorted(by_hand, key=lambda e: e.number))
     return xr.Dataset(variables, coords={"time": ds["time"].values[inlet.rows]}, attrs=attrs)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.ingest import Dsn
+
 if TYPE_CHECKING:
     from deploy.jobs.qc import SeriesResult
 
@@ -46,6 +48,94 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     for results in qc.watch(dsn, series, every=every, stop=stop):
         _say(results)
+
+
+@app.command()
+def flag(  # noqa: PLR0913  a command's options
+    station: Annotated[str, typer.Argument(help="Station in the catalogue.")],
+    dsn: Dsn,
+    *,
+    start: Annotated[str, typer.Option("--from", help="Values from this time on (ISO 8601, UTC).")],
+    end: Annotated[str, typer.Option("--to", help="Until before this time.")],
+    why: Annotated[str, typer.Option(help="The reason; it is kept.")],
+    who: Annotated[str, typer.Option(help="Who decides.", envvar="USER")],
+    as_: Annotated[str, typer.Option("--as", help="bad, suspect, or good (whatever the tests said).")] = "bad",
+    instrument: Annotated[str | None, typer.Option(help="Only of this instrument.")] = None,
+    inlet: Annotated[str | None, typer.Option(help="Only of this inlet.")] = None,
+    gas: Annotated[str | None, typer.Option(help="Only this gas.")] = None,
+    port: Annotated[str | None, typer.Option(help="Only at this position of the valve.")] = None,
+    supersedes: Annotated[int | None, typer.Option(help="Number of the row whose place it takes.")] = None,
+) -> None:
+    """Flag values by hand: a row of the ledger, which is never changed; `qc run` evaluates what it touches again."""
+    from ingest import ledger, read  # noqa: PLC0415  needs the extra server
+
+    decision = ledger.Decision(
+        station=station,
+        start=read.instant(start),
+        end=read.instant(end),
+        flag=as_,
+        author=who,
+        reason=why,
+        instrument=instrument,
+        inlet=inlet,
+        gas=gas,
+        port=port,
+    )
+    number = ledger.add(dsn, decision, supersedes=supersedes)
+    typer.echo(f"row {number}: {as_} from {start} to {end}; `skyledger qc run` evaluates it again")
+
+
+@app.command()
+def withdraw(
+    number: Annotated[int, typer.Argument(help="Of the row, as `qc ledger` shows it.")],
+    dsn: Dsn,
+    *,
+    why: Annotated[str, typer.Option(help="The reason; it is kept.")],
+    who: Annotated[str, typer.Option(help="Who decides.", envvar="USER")],
+) -> None:
+    """Take a flag by hand back: another row, which supersedes it and says nothing."""
+    from ingest import ledger  # noqa: PLC0415  needs the extra server
+
+    made = ledger.withdraw(dsn, number, author=who, reason=why)
+    typer.echo(f"row {made} withdraws row {number}; `skyledger qc run` evaluates it again")
+
+
+@app.command("ledger")
+def show_ledger(
+    dsn: Dsn,
+    station: Annotated[str | None, typer.Argument(help="Only of this station.", show_default=False)] = None,
+    *,
+    superseded: Annotated[bool, typer.Option("--all", help="Also what is no longer in force.")] = False,
+) -> None:
+    """Show the flags by hand."""
+    from ingest import ledger  # noqa: PLC0415  needs the extra server
+
+    for row in ledger.rows(dsn, station):
+        if not (row.in_force or superseded):
+            continue
+        named = (("instrument", row.instrument), ("inlet", row.inlet), ("gas", row.gas), ("port", row.port))
+        only = "".join(f", {name} {value}" for name, value in named if value is not None)
+        state = "" if row.in_force else " (no longer in force)"
+        window = f"{row.start:%Y-%m-%d %H:%M} to {row.end:%Y-%m-%d %H:%M}"
+        typer.echo(
+            f"{row.number}: {row.flag.name.lower()} {row.station}{only}, {window}: {row.reason} ({row.author}){state}"
+        )
+
+
+@app.command()
+def import_ledger(
+    file: Annotated[Path, typer.Argument(help="CSV as the UATAQ network keeps it.")],
+    dsn: Dsn,
+    *,
+    station: Annotated[str, typer.Option(help="Whose it is.")],
+) -> None:
+    """Take over a ledger of another network, all of it or nothing."""
+    from ingest import ledger  # noqa: PLC0415  needs the extra server
+
+    done = ledger.take_over_uataq(dsn, file, station=station)
+    typer.echo(f"{done.flags} flags and {done.corrections} corrections of cylinders taken over")
+    for sentence in done.left_out:
+        typer.echo(f"left out: {sentence}")
 
 
 def _say(results: "list[SeriesResult]") -> None:

@@ -9,6 +9,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
@@ -19,8 +20,8 @@ import xarray as xr
 
 import station_agent
 from deploy.errors import DeployError
-from ingest import database, feed, products, read
-from qc import pipeline
+from ingest import database, feed, ledger, products, read
+from qc import manual, pipeline
 
 CONSUMER: Final = "qc"
 """The job's name in the change feed."""
@@ -200,8 +201,38 @@ def _evaluate(
             readings = read.readings(
                 dsn, station=station.name, instrument=instrument.name, start=start - margin, end=end + margin
             )
-            results += [_write(connection, readings, config, (start, end)) for config in known]
+            hand = _by_hand(connection, station.name, instrument.name, (start - margin, end + margin))
+            results += [_write(connection, readings, config, (start, end), by_hand=hand) for config in known]
     return results
+
+
+def _by_hand(connection: database.Connection, station: str, instrument: str, span: Span) -> list[ledger.Row]:
+    """Return what is in force of the ledger for an instrument."""
+    start, end = (read.instant(moment) for moment in span)
+    rows = ledger.read(connection, station, start=start, end=end)
+    return [row for row in rows if row.in_force and row.instrument in (None, instrument)]
+
+
+def _entries(rows: Sequence[ledger.Row], inlet: str) -> list[manual.Entry]:
+    """Return the ledger's rows that speak of an inlet, as quality control takes them."""
+    return [
+        manual.Entry(
+            row.number,
+            _moment(row.start),
+            _moment(row.end),
+            row.flag,
+            row.author,
+            row.reason,
+            gas=row.gas,
+            port=row.port,
+        )
+        for row in rows
+        if row.inlet in (None, inlet)
+    ]
+
+
+def _moment(time: datetime) -> np.datetime64:
+    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "ns")
 
 
 def _pieces(span: Span) -> Iterator[Span]:
@@ -218,17 +249,31 @@ def _whole_hours(span: Span) -> Span:
     return first.astype("datetime64[ns]"), last.astype("datetime64[ns]") + _HOUR
 
 
-def _write(connection: database.Connection, readings: xr.Dataset, config: pipeline.Config, span: Span) -> SeriesResult:
+def _write(
+    connection: database.Connection,
+    readings: xr.Dataset,
+    config: pipeline.Config,
+    span: Span,
+    *,
+    by_hand: Sequence[ledger.Row],
+) -> SeriesResult:
+    entries = _entries(by_hand, config.inlet)
     minutes, hours = (
         pipeline.run(
-            readings, config, interval=interval, start=span[0], end=span[1], code_version=station_agent.__version__
+            readings,
+            config,
+            interval=interval,
+            start=span[0],
+            end=span[1],
+            code_version=station_agent.__version__,
+            by_hand=entries,
         )
         for interval in ("minute", "hour")
     )
     run = products.QcRun(
         code_version=station_agent.__version__,
         configuration_digest=config.digest,
-        inputs={"instrument": config.instrument},
+        inputs={"instrument": config.instrument, "manual_flags": [entry.number for entry in entries]},
         start=span[0],
         end=span[1],
     )

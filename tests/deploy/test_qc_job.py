@@ -1,16 +1,19 @@
 """The quality-control job off the change feed, on both levels of the store."""
 
+import sys
 import time
 
 import numpy as np
 import pytest
 
+from deploy.__main__ import main
 from deploy.errors import DeployError
 from deploy.jobs import qc
 from ingest import catalogue, decode, feed, read
 from ingest.database import connect
 from ingest.migrate import migrate
 from ingest.store import Writer
+from qc.flags import Cause
 from station_agent.sample import Sample
 from station_agent.wire import encode_batch, instrument_topic, parse_topic
 from tests.deploy.processes import eventually
@@ -127,3 +130,44 @@ def test_a_long_stretch_is_read_in_pieces_with_the_same_result(store, monkeypatc
         results = qc.run_once(store, series())
     assert [result.hours.sizes["time"] for result in results] == [1, 2, 2, 0]  # it begins an hour before: the margin
     assert hours(store)["co2_n"].values.tolist() == [178, 180, 180, 180, 180]
+
+
+def test_a_flag_by_hand_changes_its_window_and_nothing_else(store, monkeypatch, capsys):
+    put(store, samples(range(0, 4 * 3600, 20)), seq=1)
+    qc.run_once(store, series())
+    before = hours(store)
+
+    def skyledger(*arguments):
+        monkeypatch.setattr(sys, "argv", ["skyledger", "qc", *arguments, "--dsn", store])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        return capsys.readouterr().out.strip()
+
+    why = ("--why", "visitors", "--who", "Li Hua")
+    said = skyledger("flag", STATION, "--from", "2025-07-01T01:00", "--to", "2025-07-01T02:00", "--gas", "co2", *why)
+    assert said.startswith("row 1: bad from 2025-07-01T01:00")
+    assert "1: bad" in skyledger("ledger", STATION)
+    assert eventually(lambda: settled(store))
+    results = qc.run_once(store, series())
+    assert results
+    after = hours(store)
+    assert after["co2_flag"].values.tolist() == [1, 4, 1, 1]
+    assert after["co2_cause"].values[1] & Cause.MANUAL
+    np.testing.assert_array_equal(after["co2"].values[[0, 2, 3]], before["co2"].values[[0, 2, 3]])
+    assert qc.run_once(store, series()) == []
+    assert skyledger("withdraw", "1", "--why", "the next street", "--who", "Li Hua").startswith("row 2 withdraws row 1")
+    assert eventually(lambda: settled(store))
+    qc.run_once(store, series())
+    np.testing.assert_array_equal(hours(store)["co2"].values, before["co2"].values)
+    assert skyledger("ledger", STATION) == ""
+    assert "(no longer in force)" in skyledger("ledger", STATION, "--all")
+
+
+def settled(dsn):
+    """Whether a job would hear of everything by now."""
+    with connect(dsn) as conn:
+        return conn.execute(
+            "SELECT coalesce(max(xid::text::bigint) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint, true)"
+            " FROM manual_flag"
+        ).fetchone()[0]
