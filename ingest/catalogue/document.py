@@ -18,6 +18,7 @@ import msgspec
 from ingest.catalogue import tables
 from ingest.errors import CatalogueError
 from ingest.read import instant
+from ingest.structs import explained
 from qc.provinces import PROVINCES, ProvinceError, province
 from qc.units import QUANTITIES, SPECIES
 
@@ -167,7 +168,7 @@ def _converted(source: Source) -> Document:
     try:
         return msgspec.convert(_dated(source), Document)
     except msgspec.ValidationError as error:
-        raise CatalogueError(f"{where}: {_explained(str(error))}") from error
+        raise CatalogueError(f"{where}: {explained(error, _KINDS)}") from error
 
 
 def _dated(value: Any) -> Any:
@@ -177,14 +178,6 @@ def _dated(value: Any) -> Any:
     if isinstance(value, list):
         return [_dated(item) for item in value]
     return instant(value.isoformat()) if isinstance(value, date) and not isinstance(value, datetime) else value
-
-
-def _explained(sentence: str) -> str:
-    """Return msgspec's sentence with the nearest known name where one is not known."""
-    found = re.search(r"unknown field `(.+?)`", sentence)
-    known = {info.encode_name for kind in _KINDS for info in msgspec.structs.fields(kind)}
-    near = difflib.get_close_matches(found[1], sorted(known), n=1) if found else []
-    return f"{sentence}; did you mean {near[0]!r}?" if near else sentence
 
 
 # --- checks ----------------------------------------------------------------------------------

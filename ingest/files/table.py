@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from ingest.errors import FileError
 from ingest.files.record import Gas, Record
 from ingest.files.text import Columns, Text, columns, load, shown
+from ingest.structs import explained
 from qc.flags import Flag
 
 FORMAT: Final = "table"
@@ -94,6 +95,9 @@ class _Mapping(msgspec.Struct, forbid_unknown_fields=True):
     title: str = ""
 
 
+_KINDS: Final = (_Mapping, _Time, _Gas, _Flags)
+
+
 def read(path: Path, content: bytes, mapping: Mapping[str, Any] | str | PathLike[str]) -> Record:
     """Return what a file says by a mapping.
 
@@ -136,11 +140,7 @@ def _mapping(mapping: Mapping[str, Any] | str | PathLike[str]) -> _Mapping:
     try:
         wanted = msgspec.convert(mapping, _Mapping)
     except msgspec.ValidationError as error:
-        found = re.search(r"unknown field `(.+?)`", str(error))
-        kinds = (_Mapping, _Time, _Gas, _Flags)
-        known = [info.encode_name for kind in kinds for info in msgspec.structs.fields(kind)]
-        near = difflib.get_close_matches(found[1], known, n=1) if found else []
-        raise FileError(f"{where}: {error}" + (f"; did you mean {near[0]!r}?" if near else "")) from error
+        raise FileError(f"{where}: {explained(error, _KINDS)}") from error
     if not wanted.gas:
         raise FileError(f"{where} names no gas: give [gas.co2] or others")
     if (wanted.time.column is None) == (not wanted.time.columns):
