@@ -86,6 +86,26 @@ def flag(  # noqa: PLR0913  a command's options
 
 
 @app.command()
+def explain(
+    station: Annotated[str, typer.Argument(help="Station in the catalogue.")],
+    when: Annotated[str, typer.Argument(help="A time in the minute asked about (ISO 8601, UTC).")],
+    dsn: Dsn,
+    *,
+    inlet: Annotated[str | None, typer.Option(help="Only this inlet.")] = None,
+    gas: Annotated[str | None, typer.Option(help="Only this gas.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML with [[series]]; skyledger's own where left out.")] = None,
+) -> None:
+    """Say all that happened to the values of a minute, from the message they came in to the hour they are part of."""
+    from deploy.jobs import explain as job  # noqa: PLC0415  needs the extras server and science
+    from deploy.jobs import qc  # noqa: PLC0415
+    from ingest import read  # noqa: PLC0415
+
+    series = qc.network_configuration(config)
+    for line in job.explain(dsn, series, station=station, moment=read.instant(when), inlet=inlet, gas=gas):
+        typer.echo(line)
+
+
+@app.command()
 def withdraw(
     number: Annotated[int, typer.Argument(help="Of the row, as `qc ledger` shows it.")],
     dsn: Dsn,

@@ -98,13 +98,13 @@ def configuration_for(
                 "latitude": station.latitude,
                 "longitude": station.longitude,
                 "altitude": station.altitude,
-                "ports": [p.port for p in _ports(instrument, span) if p.inlet == inlet.name and p.port is not None],
+                "ports": [p.port for p in ports_of(instrument, span) if p.inlet == inlet.name and p.port is not None],
             }
             return pipeline.Config.from_dict(settings | place, where=f"QC configuration, series {number}")
     return None
 
 
-def _ports(instrument: read.Instrument, span: Span) -> list[read.Port]:
+def ports_of(instrument: read.Instrument, span: Span) -> list[read.Port]:
     """Return the ports that were connected during (part of) a span."""
     start, end = (read.instant(moment) for moment in span)
     return [
@@ -186,7 +186,7 @@ def _evaluate(
     series: Sequence[Mapping[str, Any]],
 ) -> list[SeriesResult]:
     """Evaluate the whole hours that readings within a span can change."""
-    fed = {port.inlet for port in _ports(instrument, span)}
+    fed = {port.inlet for port in ports_of(instrument, span)}
     inlets = [inlet for inlet in station.inlets if inlet.name in fed]
     configs = [configuration_for(station, instrument, inlet, span=span, series=series) for inlet in inlets]
     results = [
@@ -201,19 +201,19 @@ def _evaluate(
             readings = read.readings(
                 dsn, station=station.name, instrument=instrument.name, start=start - margin, end=end + margin
             )
-            hand = _by_hand(connection, station.name, instrument.name, (start - margin, end + margin))
-            results += [_write(connection, readings, config, (start, end), by_hand=hand) for config in known]
+            hand = by_hand(connection, station.name, instrument.name, (start - margin, end + margin))
+            results += [_write(connection, readings, config, (start, end), rows=hand) for config in known]
     return results
 
 
-def _by_hand(connection: database.Connection, station: str, instrument: str, span: Span) -> list[ledger.Row]:
+def by_hand(connection: database.Connection, station: str, instrument: str, span: Span) -> list[ledger.Row]:
     """Return what is in force of the ledger for an instrument."""
     start, end = (read.instant(moment) for moment in span)
     rows = ledger.read(connection, station, start=start, end=end)
     return [row for row in rows if row.in_force and row.instrument in (None, instrument)]
 
 
-def _entries(rows: Sequence[ledger.Row], inlet: str) -> list[manual.Entry]:
+def entries(rows: Sequence[ledger.Row], inlet: str) -> list[manual.Entry]:
     """Return the ledger's rows that speak of an inlet, as quality control takes them."""
     return [
         manual.Entry(
@@ -255,9 +255,9 @@ def _write(
     config: pipeline.Config,
     span: Span,
     *,
-    by_hand: Sequence[ledger.Row],
+    rows: Sequence[ledger.Row],
 ) -> SeriesResult:
-    entries = _entries(by_hand, config.inlet)
+    hand = entries(rows, config.inlet)
     minutes, hours = (
         pipeline.run(
             readings,
@@ -266,14 +266,14 @@ def _write(
             start=span[0],
             end=span[1],
             code_version=station_agent.__version__,
-            by_hand=entries,
+            by_hand=hand,
         )
         for interval in ("minute", "hour")
     )
     run = products.QcRun(
         code_version=station_agent.__version__,
         configuration_digest=config.digest,
-        inputs={"instrument": config.instrument, "manual_flags": [entry.number for entry in entries]},
+        inputs={"instrument": config.instrument, "manual_flags": [entry.number for entry in hand]},
         start=span[0],
         end=span[1],
     )

@@ -171,3 +171,34 @@ def settled(dsn):
             "SELECT coalesce(max(xid::text::bigint) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint, true)"
             " FROM manual_flag"
         ).fetchone()[0]
+
+
+def test_all_that_happened_to_a_value_is_said(store, monkeypatch, capsys):
+    put(store, [*samples(range(0, 600, 20)), *samples(range(600, 3600, 20), pressure=150.0)], seq=1)
+    qc.run_once(store, series())
+
+    def explained(*arguments, code=None):
+        monkeypatch.setattr(sys, "argv", ["skyledger", "qc", "explain", *arguments, "--dsn", store])
+        if code:
+            assert main() == code
+            return capsys.readouterr().err.strip()
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        return capsys.readouterr().out
+
+    good = explained(STATION, "2025-07-01T00:05", "--gas", "co2")
+    assert "50m, " in good
+    assert "    hour 2025-07-01T00:00: 420.000" in good
+    assert "    minute 2025-07-01T00:05: 420.000" in good
+    assert "    3 rows of its own in the minute" in good
+    assert "port 10: 420.000 as measured, 420.000 dry, good" in good
+    assert "  message 1: spool s number 1, came " in good
+    bad = explained(STATION, "2025-07-01T00:30:10", "--gas", "co2")
+    assert "420.000 dry, bad (state); rule cavity_pressure from 186.1" in bad
+    assert "minute 2025-07-01T00:30: no value, bad (state), 0 values, 3 left out" in bad
+    assert "ch4" not in bad
+    assert "not evaluated yet" in explained(STATION, "2025-07-02T00:05")
+    assert explained("nowhere", "2025-07-02T00:05", code=1) == "skyledger: station 'nowhere' is not in the catalogue"
+    wrong = explained(STATION, "2025-07-02T00:05", "--inlet", "7m", code=1)
+    assert wrong.startswith(f"skyledger: no instrument of '{STATION}' draws from inlet '7m'")
