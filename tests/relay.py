@@ -67,6 +67,7 @@ class Relay:
                 far.connect(self._target)
             except OSError:
                 near.close()
+                far.close()
                 continue
             with self._lock:
                 self._open += [near, far]
