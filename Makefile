@@ -57,4 +57,4 @@ lock: env
 		$(addprefix --extra ,$(LOCKED_EXTRAS)) --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) \
-		--extra compliance --output-file .ci/compliance.lock
+		--extra compliance --extra peers --output-file .ci/compliance.lock

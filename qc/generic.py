@@ -109,11 +109,13 @@ def rate(time: Ints, value: Floats, *, suspect: float, bad: float = np.inf, max_
     there = np.flatnonzero(np.isfinite(value))
     if there.size < 2:
         return flags
-    elapsed = np.diff(time[there])
-    known = (elapsed > 0) & (elapsed <= max_gap_seconds * NS)
-    speed = np.abs(np.diff(value[there])) / np.where(known, elapsed, 1) * (60 * NS)
-    outcome = np.where(speed > bad, Flag.BAD, np.where(speed > suspect, Flag.SUSPECT, Flag.GOOD))
-    flags[there[1:]] = np.where(known, outcome, Flag.NOT_EVALUATED)
+    elapsed = np.diff(time[there]) / (60.0 * NS)
+    step = np.abs(np.diff(value[there]))
+    outcome = np.full(step.size, Flag.GOOD, np.int8)
+    outcome[step > suspect * elapsed] = Flag.SUSPECT
+    outcome[step > bad * elapsed] = Flag.BAD
+    outcome[(elapsed <= 0) | (elapsed > max_gap_seconds / 60)] = Flag.NOT_EVALUATED
+    flags[there[1:]] = outcome
     return flags
 
 
@@ -186,19 +188,20 @@ def _within(time: Ints, value: Floats, tolerance: float, length: int) -> NDArray
     values (a sparse table), so that cost grows with n log n whatever the window.
     """
     n = value.size
-    end = np.searchsorted(time, time + length)  # the first value at least so much later
-    begins = np.flatnonzero(end < n)
     # Most values leave the tolerance at once, or have left it by the end of the window.
-    begins = begins[np.abs(value[begins + 1] - value[begins]) <= tolerance]
-    begins = begins[np.abs(value[end[begins]] - value[begins]) <= tolerance]
-    lies = np.zeros(n, dtype=bool)
+    begins = np.flatnonzero(np.abs(np.diff(value)) <= tolerance)
+    ends = np.searchsorted(time, time[begins] + length)  # the first value at least so much later
+    whole = ends < n
+    begins, ends = begins[whole], ends[whole]
+    near = np.abs(value[ends] - value[begins]) <= tolerance
+    begins, ends = begins[near], ends[near]
     if not begins.size:
-        return lies
-    low, high = _extremes(value, begins, end[begins] + 1)
-    begins = begins[high - low <= tolerance]
+        return np.zeros(n, dtype=bool)
+    low, high = _extremes(value, begins, ends + 1)
+    flat = high - low <= tolerance
     marks = np.zeros(n + 1, dtype=np.int64)
-    np.add.at(marks, begins, 1)
-    np.add.at(marks, end[begins] + 1, -1)
+    np.add.at(marks, begins[flat], 1)
+    np.add.at(marks, ends[flat] + 1, -1)
     return np.cumsum(marks[:-1]) > 0
 
 

@@ -85,8 +85,15 @@ def test_the_local_line_is_that_of_weighted_least_squares():
     rng = np.random.default_rng(2)
     mean, weight = rng.normal(size=200), rng.random(200)
     weight[50:90] = 0.0
-    kernel = (1 - np.abs(np.arange(-15, 16) / 16) ** 3) ** 3
-    np.testing.assert_allclose(spikes._local_line(mean, weight, kernel), plain_line(mean, weight, 15), atol=1e-8)
+    there = weight > 0
+    every = spikes._Lines(mean, there, half=15, step=1)
+    np.testing.assert_allclose(every.at_anchors(weight)[:200], plain_line(mean, weight, 15), atol=1e-8)
+    np.testing.assert_allclose(every.fitted(weight), plain_line(mean, weight, 15), atol=1e-8)
+    some = spikes._Lines(mean, there, half=15, step=7)
+    np.testing.assert_allclose(some.at_anchors(weight)[:29], plain_line(mean, weight, 15)[::7], atol=1e-8)
+    known = plain_line(mean, weight, 15)[::7]
+    expected = np.interp(np.arange(1, 7) / 7, [0, 1], known[10:12])
+    np.testing.assert_allclose(some.fitted(weight)[71:77], expected, atol=1e-8)
 
 
 def test_rebs_finds_spikes_on_a_slope_and_the_line_below_them():
