@@ -1,5 +1,6 @@
 """`skyledger catalog apply|show|export|history`: stations, inlets, instruments, cylinders."""
 
+import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,12 @@ from deploy.cli.ingest import Dsn
 from deploy.errors import DeployError
 
 app = typer.Typer(help="Describe stations and what stands there.", no_args_is_help=True)
+Who = Annotated[
+    str,
+    typer.Option(
+        help="Who makes the change; it is kept.", default_factory=getpass.getuser, show_default="your user name"
+    ),
+]
 OneStation = Annotated[str | None, typer.Argument(help="Only this one.", show_default=False)]
 
 
@@ -29,9 +36,9 @@ def apply(
         list[Path], typer.Argument(help="TOML with [[station]] and [[cylinder]], or CSV tables; together one document.")
     ],
     dsn: Dsn,
+    who: Who,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
-    who: Annotated[str, typer.Option(help="Who makes the change; it is kept.", envvar="USER")] = "",
 ) -> None:
     """Bring the catalogue to what files say; what they do not mention stays."""
     from ingest import catalogue  # noqa: PLC0415  needs the extra server
@@ -100,5 +107,8 @@ def history(dsn: Dsn, station: OneStation = None) -> None:
     """Say what was changed, when and by whom."""
     from ingest import catalogue  # noqa: PLC0415  needs the extra server
 
-    for change in catalogue.history(dsn, station):
+    changes = catalogue.history(dsn, station)
+    if not changes:
+        typer.echo("Nothing has been changed yet." if station is None else f"Nothing is kept of a station {station!r}.")
+    for change in changes:
         typer.echo(f"{change.made:%Y-%m-%d %H:%M} {change.who or 'somebody'}: {change}")

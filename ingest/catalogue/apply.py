@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from msgspec import UNSET
 from psycopg import sql
 
 from ingest.catalogue import export, history
-from ingest.catalogue.document import Cylinder, Port, Source, Station, read
+from ingest.catalogue.document import Source, read
+from ingest.catalogue.kinds import Cylinder, Instrument, Port, Station
 from ingest.database import Connection, connect
 from ingest.errors import CatalogueError
 from ingest.migrate import require_current
-from ingest.read import instant
 from qc.units import QUANTITIES
 
 _PLACE: Final = ("title", "latitude", "longitude", "altitude", "region", "gbt_2260", "wigos", "time_zone")
+_DEVICE: Final = ("model", "serial", "driver")
+_MAY_BE_NULL: Final = ("region", "gbt_2260", "wigos", "time_zone")
+_WORDS: Final = {"inlet_id": "inlet", "valid_to": "to"}
+"""What columns are called where people read of them."""
 _CHANNEL: Final = """
 INSERT INTO channel (instrument_id, quantity, unit) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING id"""
 
@@ -91,18 +96,20 @@ def apply(dsn: str, *documents: Source, dry_run: bool = False, who: str = "") ->
 
 
 def _require_free(wanted: Sequence[Station], known: Mapping[str, Any]) -> None:
-    """Raise where a WIGOS identifier is another station's."""
-    owners = {s["wigos"]: s["name"] for s in known["station"] if "wigos" in s}
-    owners = {wigos: name for wigos, name in owners.items() if name not in {s.name for s in wanted}}
-    for station in wanted:
-        if station.wigos in owners:
-            other = owners[station.wigos]
-            raise CatalogueError(f"station {station.name!r} has the WIGOS identifier {station.wigos!r} of {other!r}")
+    """Raise where a WIGOS identifier is another station's, and stays with it."""
+    said = {s.name: s.wigos for s in wanted if s.wigos is not UNSET}
+    owners = {s["wigos"]: s["name"] for s in known["station"] if "wigos" in s and s["name"] not in said}
+    for name, wigos in said.items():
+        if wigos in owners:
+            raise CatalogueError(
+                f"station {name!r} has the WIGOS identifier {wigos!r} of {owners[wigos]!r}: "
+                f'each station has its own; give {owners[wigos]!r} another, or none (wigos = "")'
+            )
 
 
 def _apply_station(writing: _Writing, station: Station) -> None:
     writing.station = station.name
-    place = {name: getattr(station, name) for name in _PLACE}
+    place = _said(station, _PLACE)
     number = _upsert(writing, "station", {"name": station.name}, place, label=f"station {station.name}")
     inlets = dict(writing.conn.execute("SELECT name, id FROM inlet WHERE station_id = %s", [number]).fetchall())
     for inlet in station.inlet:
@@ -111,23 +118,28 @@ def _apply_station(writing: _Writing, station: Station) -> None:
         inlets[inlet.name] = _upsert(writing, "inlet", key, {"height": inlet.height}, label=label)
     for instrument in station.instrument:
         label = f"{station.name}/{instrument.name}"
-        said = {"model": instrument.model, "serial": instrument.serial, "driver": instrument.driver}
         key = {"station_id": number, "name": instrument.name}
-        device = _upsert(writing, "instrument", key, said, label=f"instrument {label}")
+        device = _upsert(writing, "instrument", key, _said(instrument, _DEVICE), label=f"instrument {label}")
         for port in sorted(instrument.port, key=lambda p: (p.from_ is not None, _start(p))):
-            inlet_of = port.inlet, inlets[port.inlet]
-            _apply_port(writing, device, port, inlet_of, label=f"port {label}/{port.port or 'none'}")
+            _apply_port(writing, device, port, inlets, label=f"port {label}/{port.port or 'none'}")
         for channel in instrument.channel:
             unit = QUANTITIES[channel.quantity].unit
             if writing.conn.execute(_CHANNEL, [device, channel.quantity, unit]).fetchone() is not None:
                 writing.note(f"channel {label}/{channel.quantity}", None, {"unit": unit})
 
 
-def _apply_port(writing: _Writing, device: int, port: Port, inlet: tuple[str, int], *, label: str) -> None:
+def _said(row: Station | Instrument, names: Sequence[str]) -> dict[str, Any]:
+    """Return what a row says of these columns; an empty text is NULL where that is what nothing is."""
+    values = {name: getattr(row, name) for name in names if getattr(row, name) is not UNSET}
+    return {name: None if value == "" and name in _MAY_BE_NULL else value for name, value in values.items()}
+
+
+def _apply_port(writing: _Writing, device: int, port: Port, inlets: Mapping[str, int], *, label: str) -> None:
     key = {"instrument_id": device, "port": port.port}
     start, end = _place_in_time(writing, "instrument_port", key, port, label=label)
-    values = {"inlet_id": inlet[1], "valid_to": end}
-    _upsert(writing, "instrument_port", {**key, "valid_from": start}, values, label=label, said={"inlet_id": inlet[0]})
+    values = {"inlet_id": inlets[port.inlet], "valid_to": end}
+    names = {number: name for name, number in inlets.items()}
+    _upsert(writing, "instrument_port", {**key, "valid_from": start}, values, label=label, names=names)
 
 
 def _apply_cylinder(writing: _Writing, cylinder: Cylinder) -> None:
@@ -145,7 +157,7 @@ def _apply_cylinder(writing: _Writing, cylinder: Cylinder) -> None:
 
 
 def _start(dated: Port | Cylinder) -> str:
-    return "-infinity" if dated.from_ is None else instant(dated.from_.isoformat()).isoformat()
+    return "-infinity" if dated.from_ is None else dated.from_.isoformat()
 
 
 def _place_in_time(
@@ -164,15 +176,19 @@ def _place_in_time(
             sql.SQL("UPDATE {} SET valid_to = %s WHERE id = %s").format(sql.Identifier(table)), [start, number]
         )
         writing.note(f"{label} from {since}", {"to": until}, {"to": start})
-    if dated.to is not None:
-        return start, instant(dated.to.isoformat())
     row = writing.conn.execute(
         sql.SQL("SELECT min(valid_from) FROM {} WHERE {} AND valid_from > %s").format(
             sql.Identifier(table), _same(key)
         ),
         [*key.values(), start],
     ).fetchone()
-    return start, "infinity" if row is None or row[0] is None else row[0]
+    following: datetime | None = None if row is None else row[0]
+    if dated.to is not None and following is not None and dated.to > following:
+        raise CatalogueError(
+            f"{label} is to hold until {dated.to}, but the catalogue has another from {following} on: "
+            f"end this one there, or leave `to` out and it ends by itself"
+        )
+    return start, dated.to or following or "infinity"
 
 
 def _upsert(
@@ -182,49 +198,53 @@ def _upsert(
     values: Mapping[str, Any],
     *,
     label: str,
-    said: Mapping[str, Any] | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> int:
-    """Add a row or bring it to these values; return its id. `said` are the words for values that are numbers."""
+    """Add a row or bring it to these values; return its id. `names` are those of the inlets it may point at."""
     row = writing.conn.execute(
-        sql.SQL("SELECT id, {}, {} FROM {} WHERE {}").format(
-            _compared(values),
-            sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in values),
-            sql.Identifier(table),
-            _same(key),
+        sql.SQL("SELECT id, {}{} FROM {} WHERE {}").format(
+            _compared(values), _and(values), sql.Identifier(table), _same(key)
         ),
         [*values.values(), *key.values()],
     ).fetchone()
-    after = {name: _plain((said or {}).get(name, value)) for name, value in values.items()}
     if row is None:
         made = writing.conn.execute(
-            sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id").format(
+            sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING id{}").format(
                 sql.Identifier(table),
                 sql.SQL(", ").join(map(sql.Identifier, [*key, *values])),
                 sql.SQL(", ").join([sql.Placeholder()] * (len(key) + len(values))),
+                _and(values),
             ),
             [*key.values(), *values.values()],
         ).fetchone()
         assert made is not None
-        writing.note(label, None, after)
+        writing.note(label, None, _worded(values, made[1:], names))
         return int(made[0])
     if row[1]:
         assignments = [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values]
         changed = writing.conn.execute(
-            sql.SQL("UPDATE {} SET {} WHERE id = %s RETURNING {}").format(
-                sql.Identifier(table),
-                sql.SQL(", ").join(assignments),
-                sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in values),
+            sql.SQL("UPDATE {} SET {} WHERE id = %s RETURNING id{}").format(
+                sql.Identifier(table), sql.SQL(", ").join(assignments), _and(values)
             ),
             [*values.values(), row[0]],
         ).fetchone()
         assert changed is not None
-        before = dict(zip(values, row[2:], strict=True))
-        writing.note(label, before, dict(zip(values, changed, strict=True)))
+        writing.note(label, _worded(values, row[2:], names), _worded(values, changed[1:], names))
     return int(row[0])
 
 
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+def _and(columns: Iterable[str]) -> sql.Composed:
+    """Return columns as further ones of a list; times as text, for they may be infinite."""
+    form = {"valid_to": sql.SQL(", {}::text")}
+    return sql.Composed([form.get(name, sql.SQL(", {}")).format(sql.Identifier(name)) for name in columns])
+
+
+def _worded(columns: Iterable[str], row: Sequence[Any], names: Mapping[int, str] | None) -> dict[str, Any]:
+    """Return what a row says, in words for people."""
+    found = dict(zip(columns, row, strict=True))
+    if names is not None:
+        found["inlet_id"] = names[found["inlet_id"]]
+    return {_WORDS.get(name, name): value for name, value in found.items()}
 
 
 def _same(key: Mapping[str, Any]) -> sql.Composed:
@@ -233,4 +253,6 @@ def _same(key: Mapping[str, Any]) -> sql.Composed:
 
 def _compared(values: Mapping[str, Any]) -> sql.Composed:
     """Return whether any value differs."""
+    if not values:
+        return sql.Composed([sql.SQL("false")])
     return sql.SQL(" OR ").join(sql.SQL("{} IS DISTINCT FROM %s").format(sql.Identifier(name)) for name in values)

@@ -15,12 +15,11 @@ cylinder, species, value, scale [uncertainty, from, to]               an assigne
 ====================================================================  ===========================
 
 UTF-8 or GB18030, separated by commas or semicolons. A table may speak of what is in another, or in the catalogue
-already.
+already. An empty cell says nothing: what the catalogue has stays.
 """
 
 from __future__ import annotations
 
-import copy
 import csv
 import difflib
 import io
@@ -140,11 +139,30 @@ class _Places:
         if wrong is not None:
             raise row.fault(wrong)
         if kind in ("station", "cylinder"):
-            self._document[kind].append(cells)
+            self._append(row, self._document, kind, cells, label=f"station {name!r}")
             return
         place = self._station(row, name)
+        if kind == "port":
+            self._require_inlet(row, place, cells["inlet"])
         place = self._instrument(row, place, instrument) if instrument else place
-        place.setdefault(kind, []).append(cells)
+        label = f"{kind} {cells.get('name', cells.get('quantity'))!r} of {'/'.join(filter(None, (name, instrument)))}"
+        self._append(row, place, kind, cells, label=label)
+
+    def _append(self, row: _Row, place: dict[str, Any], kind: str, cells: dict[str, Any], *, label: str) -> None:
+        """Add a row where it belongs; what has no dates stands there once."""
+        unique = {"channel": "quantity", "port": None, "cylinder": None}.get(kind, "name")
+        rows = place.setdefault(kind, [])
+        if unique is not None and any(other[unique] == cells[unique] for other in rows):
+            raise row.fault(f"{label} is listed before")
+        rows.append(cells)
+
+    def _require_inlet(self, row: _Row, station: dict[str, Any], name: str) -> None:
+        known = [i["name"] for s in (station, self._known.get(station["name"], {})) for i in s.get("inlet", [])]
+        if name not in known:
+            have = f"it has {', '.join(dict.fromkeys(known)) or 'none'}"
+            raise row.fault(
+                f"station {station['name']} has no inlet {name!r} in these files or in the catalogue, {have}"
+            )
 
     def _station(self, row: _Row, name: str) -> dict[str, Any]:
         for station in self._document["station"]:
@@ -154,8 +172,8 @@ class _Places:
             raise row.fault(
                 f"station {name!r} is neither in these files nor in the catalogue{_near(name, self._known)}"
             )
-        head = {key: value for key, value in self._known[name].items() if key not in ("inlet", "instrument")}
-        self._document["station"].append(copy.deepcopy(head))
+        head = {key: self._known[name][key] for key in ("name", "latitude", "longitude", "altitude")}
+        self._document["station"].append(head)
         return self._document["station"][-1]  # type: ignore[no-any-return]
 
     def _instrument(self, row: _Row, station: dict[str, Any], name: str) -> dict[str, Any]:
@@ -166,7 +184,7 @@ class _Places:
         if name not in known:
             what = f"instrument {name!r} of {station['name']!r}"
             raise row.fault(f"{what} is neither in these files nor in the catalogue{_near(name, known)}")
-        head = {key: value for key, value in known[name].items() if key not in ("port", "channel")}
+        head: dict[str, Any] = {"name": name}
         station.setdefault("instrument", []).append(head)
         return head
 
@@ -185,7 +203,9 @@ def _read(path: Path) -> tuple[_Kind, list[_Row]]:
     separator = ";" if first.count(";") > first.count(",") else ","
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        header = [cell.strip() for cell in next(lines, [])]
+        header = [cell.strip().lower() for cell in next(lines, [])]
+        while header and not header[-1]:  # spreadsheets leave empty columns behind
+            header.pop()
         kind = _kind(path, header)
         return kind, list(_rows(path, kind, header, lines))
     except csv.Error as error:
@@ -220,6 +240,8 @@ def _rows(path: Path, kind: _Kind, header: Sequence[str], lines: Any) -> Iterato
         if not any(cell.strip() for cell in cells):
             continue
         row = _Row(path, lines.line_num, {})
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells.pop()
         if len(cells) != len(header):
             raise row.fault(f"{len(cells)} cells, expected {len(header)}")
         for name, cell in zip(header, cells, strict=True):

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.__main__ import main
 from ingest import catalogue, read
-from ingest.catalogue.document import region_of
+from ingest.catalogue.checks import region_of
 from ingest.errors import CatalogueError
 from ingest.migrate import migrate
 from tests.ingest.payloads import CATALOGUE
@@ -89,7 +89,7 @@ def test_what_would_change_is_said_line_by_line_and_nothing_is_written(empty, tm
     before = catalogue.export(empty)
     document = {"station": [{**STATION, "altitude": 140.0, "title": "", "wigos": "0-20008-0-LAN"}]}
     done = catalogue.apply(empty, document, dry_run=True)
-    assert done.lines == ["changed station lan: title 临安 -> nothing, altitude 139 -> 140"]
+    assert done.lines == ["changed station lan: title 临安 -> nothing, altitude 139.0 -> 140.0"]
     assert done.changed == ["station lan"]
     assert catalogue.export(empty) == before
     assert catalogue.apply(empty, document).lines == done.lines
@@ -100,8 +100,8 @@ def test_what_was_changed_is_kept(empty, tmp_path):
     catalogue.apply(empty, {"station": [{**STATION, "wigos": "0-20008-0-LAN", "altitude": 141.0}]}, who="you")
     changes = catalogue.history(empty, "lan")
     assert [c.who for c in changes] == ["me"] * 10 + ["you"]
-    assert str(changes[-1]) == "changed station lan: altitude 139 -> 141"
-    assert (changes[-1].before["altitude"], changes[-1].after["altitude"]) == ("139", "141")
+    assert str(changes[-1]) == "changed station lan: altitude 139.0 -> 141.0"
+    assert (changes[-1].before["altitude"], changes[-1].after["altitude"]) == (139.0, 141.0)
     assert [str(c) for c in changes if "port" in c.what and c.before] == [
         "changed port lan/g2401/1 from -infinity: to infinity -> 2026-03-01T00:00:00+00:00"
     ]
@@ -130,7 +130,7 @@ def test_out_as_toml_and_into_another_database_it_is_the_same(empty, dsn, tmp_pa
         ("stations", STATIONS.replace("30.3", "95"), r"stations.csv, line 2: .*<= 90"),
         ("stations", STATIONS.replace("30.3", ""), "stations.csv, line 2: latitude is empty"),
         ("stations", STATIONS.replace("0-20008-0-LAN", "LAN"), r"stations.csv, line 2: .*matching regex"),
-        ("stations", STATIONS.replace("330112", "990000"), "region '990000' is not known"),
+        ("stations", STATIONS.replace("330112", "990000"), "stations.csv, line 2: region '990000' is not known"),
         (
             "stations",
             STATIONS.replace("latitude", "lat"),
@@ -143,7 +143,7 @@ def test_out_as_toml_and_into_another_database_it_is_the_same(empty, dsn, tmp_pa
             INLETS + "lam,5m,5\n",
             "inlets.csv, line 4: station 'lam' is neither in",
         ),
-        ("inlets", INLETS + "lan,10m,10\n", "inlet of lan '10m' is listed 2 times"),
+        ("inlets", INLETS + "lan,10m,10\n", "inlets.csv, line 4: inlet '10m' of lan is listed before"),
         ("inlets", "station,station\n", "inlets.csv, line 1: a column stands there twice"),
         (
             "ports",
@@ -151,23 +151,27 @@ def test_out_as_toml_and_into_another_database_it_is_the_same(empty, dsn, tmp_pa
             "ports.csv, line 2: instrument 'g2301' of 'lan'",
         ),
         ("ports", PORTS.replace("2026/3/1", "spring"), "ports.csv, line 3: from is 'spring', expected a time"),
-        ("ports", PORTS.replace("1,10m", "1,7m"), "draws from inlet '7m', which the document does not list"),
+        (
+            "ports",
+            PORTS.replace("1,10m", "1,7m"),
+            "ports.csv, line 3: station lan has no inlet '7m' in these files or in the catalogue, it has 50m, 10m",
+        ),
         (
             "channels",
             CHANNELS.replace("nmol mol-1", "ppm"),
-            "channel 'ch4' of lan/g2401 is in 'ppm'; values are",
+            "channels.csv, line 3: channel 'ch4' is in 'ppm'; values are kept in 'nmol mol-1'",
         ),
-        ("channels", CHANNELS.replace("ch4", "ch5"), "channel 'ch5' of lan/g2401 is no quantity; did you mean 'ch4'"),
+        ("channels", CHANNELS.replace("ch4", "ch5"), "line 3: channel 'ch5' is no quantity; did you mean 'ch4'"),
         (
             "cylinders",
             CYLINDERS.replace("co2,401.23", "h2o,401.23"),
-            "'CB1' is for 'h2o', expected one of co2",
+            "cylinders.csv, line 2: cylinder 'CB1' is for 'h2o', expected one of co2",
         ),
         ("cylinders", CYLINDERS.replace("401.23", "-1"), r"cylinders.csv, line 2: .*> 0"),
         (
             "cylinders",
             CYLINDERS.replace(",0.01,2026-01-01T06:00:00+08:00", ",0.01,"),
-            "two values from the same",
+            r"two rows from the same time on, the value of 401.23 and the value of 401.25",
         ),
     ],
 )
