@@ -95,10 +95,8 @@ class Columns:
         return self.values.size - int(np.isnan(self.values).sum())
 
     def take(self, kept: NDArray[np.bool_]) -> Columns:
-        """Return those samples alone that are chosen, (n,)."""
-        if kept.all():
-            return self
-        return replace(self, t=self.t[kept], values=self.values[:, kept], state=self.state[kept])
+        """Return the same with those values alone that are chosen, (k, n)."""
+        return self if kept.all() else replace(self, values=np.where(kept, self.values, np.nan))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ The payload itself is never touched. A mend says what it does in one of these fo
     The values of these quantities (by their names after renaming) are in another unit than they should be.
 ``{"shift": SECONDS}``
     All its times are wrong by as much: a clock was not set.
-``{"without": [FROM, TO]}``, ``{"with": [FROM, TO]}``
-    Its samples at or after FROM and before TO (ms since 1970) do not count: a file took their place; or do so again.
+``{"without": [FROM, TO], "of": [QUANTITY, ...]}``, or ``"with"``
+    Values of these quantities at or after FROM and before TO (ms since 1970) do not count: a file took their place; or
+    do so again.
 ``{"payload": BASE64}``
     These bytes are what it should have been; with ``{"line": TEXT}`` they were made from a corrected line.
 """
@@ -83,14 +84,15 @@ def name(mends: Sequence[Mend], level: str, *, otherwise: str) -> str:
     return next((str(mend.what[level]) for mend in reversed(mends) if level in mend.what), otherwise)
 
 
-def kept(times: NDArray[np.int64], mends: Sequence[Mend]) -> NDArray[np.bool_]:
-    """Return (n,) which of a message's samples count, by their times, ms since 1970."""
-    count = np.ones(times.size, dtype=bool)
+def kept(times: NDArray[np.int64], quantities: Sequence[str], mends: Sequence[Mend]) -> NDArray[np.bool_]:
+    """Return (k, n) which values of a message count: of k quantities at n times, ms since 1970."""
+    count = np.ones((len(quantities), times.size), dtype=bool)
     for mend in mends:
         for word, value in (("without", False), ("with", True)):
             if word in mend.what:
                 first, until = mend.what[word]
-                count[(times >= first) & (times < until)] = value
+                concerned = np.isin(np.array(quantities, dtype=np.str_), mend.what["of"])
+                count[np.ix_(concerned, (times >= first) & (times < until))] = value
     return count
 
 

@@ -9,7 +9,8 @@ table.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -39,21 +40,32 @@ _STAGED_INSERT: Final = """
 INSERT INTO reading (time, value, channel_id, state_id)
 SELECT DISTINCT ON (channel_id, time) time, value, channel_id, state_id FROM staging ORDER BY channel_id, time, position
 ON CONFLICT (channel_id, time) DO NOTHING"""
+# LIMIT keeps the planner, which knows nothing of a table just filled, from beginning with `reading` and going through
+# all of `staging` for each of its rows.
 _STAGED_ASIDE: Final = """
 INSERT INTO reading_aside (time, value, channel_id, state_id, message_id)
 SELECT s.time, s.value, s.channel_id, s.state_id, s.message_id
-FROM staging s JOIN reading r ON r.channel_id = s.channel_id AND r.time = s.time
-WHERE r.time BETWEEN %s AND %s AND (s.value, s.state_id) IS DISTINCT FROM (r.value, r.state_id)
+FROM staging s CROSS JOIN LATERAL (
+    SELECT r.value, r.state_id FROM reading r
+    WHERE r.channel_id = s.channel_id AND r.time = s.time AND r.time BETWEEN %s AND %s LIMIT 1
+) AS r
+WHERE (s.value, s.state_id) IS DISTINCT FROM (r.value, r.state_id)
 ORDER BY s.message_id, s.position
 ON CONFLICT DO NOTHING"""
 _MISSING: Final = """
-SELECT count(*) FROM staging s
-WHERE NOT EXISTS (SELECT FROM reading r WHERE r.channel_id = s.channel_id AND r.time = s.time)"""
+SELECT count(*)
+FROM staging s LEFT JOIN LATERAL (
+    SELECT r.state_id FROM reading r
+    WHERE r.channel_id = s.channel_id AND r.time = s.time AND r.time BETWEEN %s AND %s LIMIT 1
+) AS r ON true
+WHERE r.state_id IS NULL"""
 _MET: Final = """
 SELECT DISTINCT c.instrument_id
 FROM unnest(%s::int[], %s::timestamptz[], %s::timestamptz[]) AS k (channel_id, first, last)
 JOIN channel c ON c.id = k.channel_id
-WHERE EXISTS (SELECT FROM reading r WHERE r.channel_id = k.channel_id AND r.time BETWEEN k.first AND k.last)"""
+CROSS JOIN LATERAL (
+    SELECT FROM reading r WHERE r.channel_id = k.channel_id AND r.time BETWEEN k.first AND k.last LIMIT 1
+) AS r"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +221,9 @@ class Table:
         """Return the instruments that have rows where these would go, the one named by the error among them."""
         channels, start = np.unique(rows.channel, return_index=True)
         end = np.append(start[1:], rows.size) - 1
-        found = self.conn.execute(
-            _MET, [channels.tolist(), _datetimes(rows.time[start]), _datetimes(rows.time[end])]
-        ).fetchall()
+        keys = [channels.tolist(), _datetimes(rows.time[start]), _datetimes(rows.time[end])]
+        with self._by_look_ups():
+            found = self.conn.execute(_MET, keys).fetchall()
         met = {int(number) for (number,) in found}
         named = _KEY.search(violation.diag.message_detail or "")
         if named:
@@ -226,17 +238,22 @@ class Table:
         extra = [Column("message_id", "int8", rows.message), Column("position", "int4", position)]
         copy.write(self.conn, "staging", [*_columns(rows), *extra], rows.size)
         new = self.conn.execute(_STAGED_INSERT).rowcount
-        if self.checked:
-            self._require_there()
-        # The planner knows nothing of a table just filled: a look-up a row is never far from the best.
-        self.conn.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         bounds = _datetimes(np.array([rows.time.min(), rows.time.max()]))
-        aside = self.conn.execute(_STAGED_ASIDE, bounds).rowcount
-        self.conn.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
+        with self._by_look_ups():
+            if self.checked:
+                self._require_there(bounds)
+            aside = self.conn.execute(_STAGED_ASIDE, bounds).rowcount
         return Written(new, rows.size - new - aside, aside)
 
-    def _require_there(self) -> None:
-        row = self.conn.execute(_MISSING).fetchone()
+    @contextmanager
+    def _by_look_ups(self) -> Iterator[None]:
+        """Let keys be looked up one by one meanwhile: what the planner believes of fresh rows is nothing to go by."""
+        self.conn.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        yield
+        self.conn.execute("SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on")
+
+    def _require_there(self, bounds: list[datetime]) -> None:
+        row = self.conn.execute(_MISSING, bounds).fetchone()
         if row is not None and row[0]:
             raise StoreError(
                 f"{row[0]} readings are not there after they were written: the server lost them among those it has "

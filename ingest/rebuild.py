@@ -171,7 +171,7 @@ def _columns(row: tuple[Any, ...]) -> Columns:
     said = contents(message, now_ms=_FAR_FUTURE_MS, mends=corrections)
     if said.columns is None:
         raise StoreError(f"message {number} was stored but cannot be read now: {said.reason}; is this version older?")
-    return said.columns.take(mending.kept(said.columns.t, corrections))
+    return said.columns.take(mending.kept(said.columns.t, said.columns.quantities, corrections))
 
 
 _ROW: Final = np.dtype([("message", "i8"), ("channel", "i8"), ("time", "i8"), ("value", "f8"), ("state", "i8")])

@@ -82,6 +82,7 @@ def archive_file(
                 bounds = ds["time_bnds"].values
                 window = read.instant(bounds[0, 0]), read.instant(bounds[-1, 1])
                 ledger.replaced(conn, entry.number, in_place, window)
+                ledger.applied(conn, entry.number)
             ledger.remember(conn, entry.number, 0, written)
             ledger.finish(conn, entry.number)
     return replace(done, written=written, replaced=replaced)

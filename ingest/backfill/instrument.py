@@ -4,19 +4,21 @@ Samples are frozen into batches, which are stored in ``message`` and expanded in
 are the same however often it is read, so filling it in again adds nothing; values that are there already stay, others
 for the same time are kept aside. A killed run goes on where it was.
 
-In place of what stands between its first and its last time: the older messages are mended (``{"without": [from, to]}``,
-with who, when and why) and the window is made again from the messages, so that `ingest.rebuild` arrives at the same
-readings ever after.
+In place of what stands of its quantities between its first and its last time: the older messages are mended
+(``{"without": [from, to], "of": [...]}``, with who, when and why) and the window is made again from the messages, so
+that `ingest.rebuild` arrives at the same readings ever after.
 """
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -32,11 +34,11 @@ from ingest.mends import Mend
 from ingest.reading import Written, instant
 from ingest.rebuild import rebuild
 from ingest.store import Writer
-from station_agent import wire
+from station_agent import __version__, wire
 from station_agent.drivers import AUTO, read_file, recognise
 from station_agent.errors import AgentError
 from station_agent.sample import Rejected, Sample
-from station_agent.wire import Kind
+from station_agent.wire import Kind, Outcome
 
 BATCH: Final = 1_000
 """Samples of one message."""
@@ -101,20 +103,35 @@ def instrument_file(  # noqa: PLR0913  what a file does not say
     """
     path = Path(path)
     name = _driver(path, driver)
-    digest = ledger.digest_of(path)
+    known = ledger.digest_of(path)
     with connect(dsn) as conn:
         number = _instrument(conn, station, instrument)
         done = Filled(path.name, station, instrument, name)
-        entry = ledger.begin(conn, digest, done, again=again or in_place is not None)
+        identity = _identity(known, name, options)
+        entry = ledger.begin(conn, identity, done, again=again or in_place is not None)
+        _finish_replacement(conn, dsn, entry, done)
         if entry.finished is not None:
             return replace(done, messages=entry.messages, written=entry.written, before=entry.finished)
-        spool = str(uuid.uuid5(_SPOOL, digest.hex()))
+        spool = str(uuid.uuid5(_SPOOL, f"{identity.hex()} {station} {instrument} {__version__}"))
         frozen = _Frozen(path, name, options, station=station, instrument=instrument, spool=spool)
         done = _write(conn, frozen, entry, done, on_progress)
         if in_place is not None and frozen.span is not None:
             done = replace(done, replaced=_replace(conn, dsn, number, frozen, entry, in_place))
         ledger.finish(conn, entry.number)
     return done
+
+
+def _identity(digest: bytes, driver: str, options: Mapping[str, Any] | None) -> bytes:
+    """Return what a file is known by: the same file read otherwise says something else."""
+    how = json.dumps([digest.hex(), driver, dict(options or {})], sort_keys=True, default=str)
+    return blake2b(how.encode(), digest_size=16).digest()
+
+
+def _finish_replacement(conn: Connection, dsn: str, entry: Entry, file: Filled) -> None:
+    """Bring to its end what a run that was ended had begun."""
+    for window in ledger.unapplied(conn, entry.number):
+        rebuild(dsn, *window, station=file.station, instrument=file.target)
+    ledger.applied(conn, entry.number)
 
 
 def _driver(path: Path, driver: str) -> str:
@@ -151,6 +168,7 @@ class _Frozen:
     spool: str
     samples: int = 0
     rejected: int = 0
+    quantities: set[str] = field(default_factory=set)
     span: tuple[int, int] | None = None
     """First and last time, ms since 1970."""
     _waiting: list[Rejected] = field(default_factory=list)
@@ -184,6 +202,7 @@ class _Frozen:
 
     def _count(self, batch: list[Sample]) -> None:
         self.samples += len(batch)
+        self.quantities.update(*(sample.values for sample in batch))
         times = [wire.round_ms(sample.time_ns) for sample in batch]
         low, high = min(times), max(times)
         self.span = (low, high) if self.span is None else (min(low, self.span[0]), max(high, self.span[1]))
@@ -260,6 +279,11 @@ def _groups(messages: Iterator[Contents | None]) -> Iterator[list[Contents]]:
 
 def _enter(writer: Writer, group: list[Contents]) -> Written:
     entered = writer.write(group)
+    if any(result.outcome is Outcome.REKEY for result in entered.results):
+        raise StoreError(
+            f"messages of this file are in the store with other contents, under spool {group[0].spool}: "
+            "this skyledger reads it otherwise than the one that filled it in; they were not stored"
+        )
     refused = sum(result.outcome is None for result in entered.results)
     if refused:
         raise StoreError(
@@ -274,13 +298,14 @@ def _enter(writer: Writer, group: list[Contents]) -> Written:
 
 
 def _replace(conn: Connection, dsn: str, instrument: int, frozen: _Frozen, entry: Entry, reason: Reason) -> int:
-    """Let the file's readings stand alone in its window; return how many others stood there."""
+    """Let the file's quantities stand alone in its window; return how many values stood in it, of whatever."""
     assert frozen.span is not None
     first, until = frozen.span[0], frozen.span[1] + 1
     window = instant(first), instant(until)
 
     def mend(what: str) -> Jsonb:
-        made = Mend(reason.who, datetime.now(UTC).isoformat(timespec="seconds"), reason.why, {what: [first, until]})
+        said = {what: [first, until], "of": sorted(frozen.quantities)}
+        made = Mend(reason.who, datetime.now(UTC).isoformat(timespec="seconds"), reason.why, said)
         return Jsonb([made.document()])
 
     with conn.transaction():
@@ -289,4 +314,5 @@ def _replace(conn: Connection, dsn: str, instrument: int, frozen: _Frozen, entry
         conn.execute(_OWN, [mend("with"), instrument, frozen.spool, frozen.station])
         conn.execute(_NO_MORE_ASIDE, [frozen.station, frozen.spool, instrument])
     done = rebuild(dsn, *window, station=frozen.station, instrument=frozen.instrument)
+    ledger.applied(conn, entry.number)
     return done.before

@@ -106,8 +106,19 @@ def remember(conn: Connection, number: int, messages: int, written: Written) -> 
 
 
 def replaced(conn: Connection, number: int, reason: Reason, window: tuple[datetime, datetime]) -> None:
-    """Note what a file took the place of, within the caller's transaction."""
+    """Note what a file takes the place of, within the caller's transaction; `applied` says once that is so."""
     conn.execute(_REPLACED, [number, clean(reason.who), clean(reason.why), *window])
+
+
+def unapplied(conn: Connection, number: int) -> list[tuple[datetime, datetime]]:
+    """Return the windows of a file's replacements that were not brought to their end."""
+    query = "SELECT first, until FROM replacement WHERE backfill_id = %s AND applied IS NULL ORDER BY id"
+    return [(first, until) for first, until in conn.execute(query, [number])]
+
+
+def applied(conn: Connection, number: int) -> None:
+    """Note that a file's replacements are whole."""
+    conn.execute("UPDATE replacement SET applied = now() WHERE backfill_id = %s AND applied IS NULL", [number])
 
 
 def finish(conn: Connection, number: int) -> None:

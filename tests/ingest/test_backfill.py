@@ -112,8 +112,49 @@ def test_in_place_of_what_is_there_and_made_again_the_same(store, tmp_path):
     with psycopg.connect(store) as conn:
         assert conn.execute("SELECT who, why FROM replacement").fetchall() == [("me", ME.why)]
         mends = conn.execute("SELECT mend FROM message WHERE mend <> '[]' ORDER BY id").fetchall()
-    assert [list(mend[-1]["what"]) for (mend,) in mends] == [["without"], ["without"], ["with"]]
+    assert [next(iter(mend[-1]["what"].keys() - {"of"})) for (mend,) in mends] == ["without", "without", "with"]
     assert mends[0][0][0]["why"] == ME.why
+
+
+def test_quantities_the_file_does_not_have_stay(store, tmp_path):
+    rows = [Sample((START + 60 * k) * 10**9, {"co2": 390.0, "h2o": 1.5}) for k in range(100)]
+    with connect(store) as conn:
+        Writer(conn).write([said(batch(rows, spool="live"))])
+    backfill.instrument_file(store, written(tmp_path / "log.csv", range(100)), **HOW, in_place=ME)
+    before = table(store)
+    assert sum(row[1] == "h2o" for row in before) == 100
+    assert 390.0 not in {row[3] for row in before}
+    rebuild(store, *ALWAYS)
+    assert table(store) == before
+
+
+def test_a_replacement_that_was_ended_is_brought_to_its_end(store, tmp_path, monkeypatch):
+    live(store, range(100), value=lambda _: 390.0)
+    path = written(tmp_path / "log.csv", range(100))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(instrument, "rebuild", killed)
+    with pytest.raises(KeyboardInterrupt):
+        backfill.instrument_file(store, path, **HOW, in_place=ME)
+    assert 390.0 in {row[3] for row in table(store)}
+    monkeypatch.undo()
+    backfill.instrument_file(store, path, **HOW)  # without asking for it again
+    before = table(store)
+    assert 390.0 not in {row[3] for row in before}
+    rebuild(store, *ALWAYS)
+    assert table(store) == before
+
+
+def test_the_same_file_of_another_instrument_or_read_otherwise_is_another(store, tmp_path):
+    path = written(tmp_path / "log.csv", range(30))
+    assert backfill.instrument_file(store, path, **HOW).written == Written(new=60)
+    other = {**HOW, "instrument": "li850"}
+    assert backfill.instrument_file(store, path, **other).written == Written(new=60)
+    zone = {**OPTIONS, "time": {**OPTIONS["time"], "zone": "+08:00"}}
+    assert backfill.instrument_file(store, path, **{**HOW, "options": zone}, again=True).written == Written(new=60)
+    assert len(table(store)) == 180
 
 
 def test_a_file_put_back_stands_again(store, tmp_path):

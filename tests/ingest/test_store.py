@@ -1,11 +1,12 @@
 import random
+import re
 import threading
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
-from ingest import partition
+from ingest import partition, reading
 from ingest.database import connect
 from ingest.errors import StoreError
 from ingest.reading import Written
@@ -165,6 +166,27 @@ def test_beyond_its_quota_a_station_is_not_acknowledged_but_its_good_messages_ar
         ]
         assert outcomes(writer.write(junk)) == [ASIDE] * 3 + [None] * 2
     assert census(plain_store)["aside"] == 4
+
+
+@pytest.mark.parametrize("query", ["_STAGED_ASIDE", "_MISSING", "_MET"])
+def test_what_stands_is_looked_up_key_by_key(writer, query):
+    """Whatever the planner believes of fresh tables: going through one for each row of the other costs the square."""
+    writer.write([said(batch(samples(60, first=START + 60 * k), seq=k + 1)) for k in range(50)])
+    table = writer._table
+    with table.conn.transaction():
+        table.conn.execute(reading._STAGING)
+        table.conn.execute(
+            "INSERT INTO staging SELECT time, value + 1, channel_id, state_id, 1, 1 FROM reading LIMIT 5000"
+        )
+        bounds = [datetime.fromtimestamp(START + edge, UTC) for edge in (0, 3000)]
+        keys = [[1, 2], [bounds[0]] * 2, [bounds[1]] * 2]
+        with table._by_look_ups():
+            rows = table.conn.execute(f"EXPLAIN {getattr(reading, query)}", keys if query == "_MET" else bounds)
+            plan = "\n".join(row[0] for row in rows)
+    assert "Index" in plan
+    assert not re.search(r"Seq Scan on (reading|_hyper)", plan), plan
+    assert plan.count("Seq Scan on staging") == (query != "_MET"), plan
+    assert "Hash" not in plan.replace("HashAggregate", ""), plan
 
 
 def test_stations_nobody_knows_share_one_quota(plain_store):
