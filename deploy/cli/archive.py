@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.ingest import Dsn
 from deploy.errors import DeployError
+from deploy.options import Dsn
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,20 +1,18 @@
 """`skyledger aside list|show|mend|replay|discard`: what could not be stored as it came."""
 
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deploy.cli.ingest import Dsn
 from deploy.errors import DeployError
+from deploy.options import Dsn, Who
 
 app = typer.Typer(help="Look at, mend and replay what was kept aside.", no_args_is_help=True)
 
 Number = Annotated[int, typer.Argument(help="The message's number in `skyledger aside list`.")]
 Numbers = Annotated[list[int], typer.Argument(help="Numbers of messages in `skyledger aside list`.")]
 Why = Annotated[str, typer.Option(help="The reason; it stays with the message.")]
-Who = Annotated[str, typer.Option(help="Who decides.", default_factory=getpass.getuser, show_default="your user name")]
 
 
 def attach(parent: typer.Typer) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from deploy.cli.ingest import Dsn
 from deploy.errors import DeployError
+from deploy.options import Dsn, Who
 
 if TYPE_CHECKING:
     from ingest.backfill import Filled
@@ -28,6 +28,7 @@ def backfill(  # noqa: PLR0913  a command's options
     dsn: Dsn,
     *,
     station: Annotated[str, typer.Option(help="Whose they are, in the catalogue.")],
+    who: Who,
     instrument: Annotated[str | None, typer.Option(help="Of an instrument's files: which.")] = None,
     inlet: Annotated[str | None, typer.Option(help="Of an archive's files: which inlet.")] = None,
     driver: Annotated[str, typer.Option(help="How an instrument's files are read (auto: by how they begin).")] = "auto",
@@ -40,7 +41,6 @@ def backfill(  # noqa: PLR0913  a command's options
         bool, typer.Option("--replace", help="In place of what is there, instead of filling gaps; needs --why.")
     ] = False,
     why: Annotated[str, typer.Option(help="The reason; it is kept.")] = "",
-    who: Annotated[str, typer.Option(help="Who says so.", envvar="USER")] = "",
     again: Annotated[bool, typer.Option(help="Also files that were filled in before.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Files at once.")] = 1,
 ) -> None:

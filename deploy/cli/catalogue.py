@@ -1,22 +1,15 @@
 """`skyledger catalog apply|show|export|history`: stations, inlets, instruments, cylinders."""
 
-import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deploy.cli.ingest import Dsn
 from deploy.errors import DeployError
+from deploy.options import Dsn, Who
 
 app = typer.Typer(help="Describe stations and what stands there.", no_args_is_help=True)
-Who = Annotated[
-    str,
-    typer.Option(
-        help="Who makes the change; it is kept.", default_factory=getpass.getuser, show_default="your user name"
-    ),
-]
 OneStation = Annotated[str | None, typer.Argument(help="Only this one.", show_default=False)]
 
 
@@ -63,6 +56,8 @@ def show(dsn: Dsn, station: OneStation = None) -> None:
         names = ", ".join(s["name"] for s in found["station"]) or "none"
         msg = f"station {station!r} is not in the catalogue; it has {names}"
         raise DeployError(msg)
+    if not (stations or found["cylinder"]):
+        typer.echo("The catalogue is empty: `skyledger catalog apply` fills it.")
     for one in stations:
         _show(one)
     for cylinder in found["cylinder"] if station is None else []:

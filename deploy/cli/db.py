@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.ingest import Dsn
+from deploy.options import Dsn
 
 app = typer.Typer(help="Prepare, look at and repair the database.", no_args_is_help=True)
 

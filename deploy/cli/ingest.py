@@ -13,15 +13,13 @@ from typing import Annotated
 import typer
 
 from deploy.errors import DeployError
+from deploy.options import Dsn
 
 app = typer.Typer(help="Take in what stations send.", no_args_is_help=True)
 
 MQTT_PORT = 1883
 METRICS_PORT = 9464
 PASSWORD_VARIABLE = "SKYLEDGER_BROKER_PASSWORD"  # noqa: S105  the variable's name
-Dsn = Annotated[
-    str, typer.Option(envvar="SKYLEDGER_DSN", help="Database (libpq connection string or URI).", show_default=False)
-]
 
 
 def attach(parent: typer.Typer) -> None:

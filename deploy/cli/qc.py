@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.ingest import Dsn
+from deploy.options import Dsn, Who
 
 if TYPE_CHECKING:
     from deploy.jobs.qc import SeriesResult
@@ -27,7 +27,7 @@ def group() -> None:
 
 @app.command()
 def run(
-    dsn: Annotated[str, typer.Option(help="The database (libpq connection string).", envvar="SKYLEDGER_DSN")],
+    dsn: Dsn,
     *,
     config: Annotated[Path | None, typer.Option(help="TOML with [[series]]; skyledger's own where left out.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, looking for new readings again and again.")] = False,
@@ -58,7 +58,7 @@ def flag(  # noqa: PLR0913  a command's options
     start: Annotated[str, typer.Option("--from", help="Values from this time on (ISO 8601, UTC).")],
     end: Annotated[str, typer.Option("--to", help="Until before this time.")],
     why: Annotated[str, typer.Option(help="The reason; it is kept.")],
-    who: Annotated[str, typer.Option(help="Who decides.", envvar="USER")],
+    who: Who,
     as_: Annotated[str, typer.Option("--as", help="bad, suspect, or good (whatever the tests said).")] = "bad",
     instrument: Annotated[str | None, typer.Option(help="Only of this instrument.")] = None,
     inlet: Annotated[str | None, typer.Option(help="Only of this inlet.")] = None,
@@ -111,7 +111,7 @@ def withdraw(
     dsn: Dsn,
     *,
     why: Annotated[str, typer.Option(help="The reason; it is kept.")],
-    who: Annotated[str, typer.Option(help="Who decides.", envvar="USER")],
+    who: Who,
 ) -> None:
     """Take a flag by hand back: another row, which supersedes it and says nothing."""
     from ingest import ledger  # noqa: PLC0415  needs the extra server
