@@ -39,8 +39,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from qc.errors import QcError
-from qc.flags import Cause, Flag
-from qc.schema import OBS, cause_attributes, flag_attributes, nanoseconds, require, standard_name
+from qc.flags import Cause, Flag, Outcome, outcome, outcomes, without
+from qc.schema import (
+    OBS,
+    cause_attributes,
+    flag_attributes,
+    nanoseconds,
+    require,
+    standard_name,
+    tests_attributes,
+)
 from qc.units import QUANTITIES
 
 MINUTE: Final = 60 * 10**9
@@ -182,9 +190,48 @@ def minutes(
         u_random = np.where(m.entered > 0, (u_cmr or {}).get(gas, np.nan), np.nan)
         shared = np.where(m.entered > 0, (u_shared or {}).get(gas, np.nan), np.nan)
         counts = {"n": m.entered, "n_rejected": n_own - m.entered}
-        values = {"": m.mean, "stdev": m.stdev, "u_random": u_random, "u_shared": shared}
+        values = {"": m.mean, "stdev": m.stdev, "u_random": u_random}
+        good = (flags == Flag.GOOD).astype(np.float64)
+        values |= _calibration_parts(gas, rows, groups, weights=good, total=m.entered, shared=shared)
         variables |= _companions(gas, values, counts, flag=flag, cause=cause, attrs=rows[gas].attrs)
+        variables |= _told(gas, rows, groups, there=there, entered=m.entered, few=flag == Flag.SUSPECT)
     return _dataset(variables, groups.start, MINUTE, rows.attrs).isel(time=np.flatnonzero(own))
+
+
+def _calibration_parts(
+    gas: str, rows: xr.Dataset, groups: Intervals, *, weights: Floats, total: NDArray[Any], shared: Floats
+) -> dict[str, Floats]:
+    """Return the shared uncertainty, and the part of it that comes from calibration where there is one."""
+    if f"{gas}_u_calibration" not in rows.variables:
+        return {"u_shared": shared}
+    u = rows[f"{gas}_u_calibration"].values
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = _reduced(np.add, np.where(weights > 0, weights * u, 0.0), groups) / total
+    return {"u_shared": np.hypot(np.nan_to_num(shared), mean), "u_calibration": mean}
+
+
+def _told(
+    gas: str,
+    ds: xr.Dataset,
+    groups: Intervals,
+    *,
+    there: NDArray[np.bool_],
+    entered: NDArray[Any],
+    few: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """Return what the tests found in each interval, the worst of its values, and whether it is provisional."""
+    found: dict[str, Any] = {}
+    if f"{gas}_tests" in ds.variables:
+        own = np.where(there, without(ds[f"{gas}_tests"].values, Cause.TOO_FEW), 0)
+        tests = _reduced(np.bitwise_or, own, groups)
+        counted = np.where(few, np.int8(Flag.SUSPECT), np.int8(Flag.GOOD))
+        tests = tests | outcomes(Cause.TOO_FEW, np.where(entered > 0, counted, np.int8(Flag.NOT_EVALUATED)))
+        found[f"{gas}_tests"] = ("time", tests, tests_attributes() | {"long_name": f"{gas}: what every test found"})
+    if f"{gas}_provisional" in ds.variables:
+        some = np.where(there, ds[f"{gas}_provisional"].values, 0).astype(np.int8)
+        words = {"units": "1", "long_name": f"{gas}: 1 where the next calibration may change it"}
+        found[f"{gas}_provisional"] = ("time", _reduced(np.maximum, some, groups), words)
+    return found
 
 
 def hourly(minutes: xr.Dataset, *, min_minutes: int = 5) -> xr.Dataset:
@@ -257,9 +304,27 @@ def _hours_of(
         ),
         "u_shared": _weighted(_or(minutes, f"{gas}_u_shared", np.nan), weights, groups, m),
     }
+    if f"{gas}_u_calibration" in minutes.variables:
+        values["u_calibration"] = _weighted(minutes[f"{gas}_u_calibration"].values, weights, groups, m)
+    values |= _without_spikes(gas, minutes, groups, weights=weights)
     left_out = np.where(enters, 0, np.nan_to_num(n)) + np.nan_to_num(_or(minutes, f"{gas}_n_rejected", 0))
     counts = {"n": m.weight, "n_rejected": _reduced(np.add, left_out, groups), "n_minutes": m.entered}
-    return _companions(gas, values, counts, flag=flag, cause=cause, attrs=minutes[gas].attrs)
+    found = _companions(gas, values, counts, flag=flag, cause=cause, attrs=minutes[gas].attrs)
+    few = (flag == Flag.SUSPECT) & (cause == Cause.TOO_FEW)
+    there = flags != Flag.MISSING
+    return found | _told(gas, minutes, groups, there=there, entered=m.entered, few=few)
+
+
+def _without_spikes(gas: str, minutes: xr.Dataset, groups: Intervals, *, weights: Floats) -> dict[str, Floats]:
+    """Return the means without what each method that ran calls spikes; NaN where nothing else is left."""
+    found = {}
+    for name, cause in (("without_sd", Cause.SPIKE_SD), ("without_rebs", Cause.SPIKE_REBS)):
+        said = outcome(_or(minutes, f"{gas}_tests", 0).astype(np.int64), cause)
+        if (said != Outcome.NOT_EVALUATED).any():
+            found[name] = moments(
+                minutes[gas].values, groups, weights=np.where(said >= Outcome.SUSPECT, 0.0, weights)
+            ).mean
+    return found
 
 
 def _or(ds: xr.Dataset, name: str, otherwise: float) -> NDArray[Any]:
@@ -311,10 +376,8 @@ def _companions(
     combined = np.sqrt(values["u_random"] ** 2 + values["u_shared"] ** 2)
     arrays: dict[str, tuple[NDArray[Any], dict[str, Any]]] = {
         gas: (values[""], dict(attrs)),
-        f"{gas}_stdev": (values["stdev"], {"units": unit}),
         f"{gas}_uncertainty": (combined, {"units": unit}),
-        f"{gas}_u_random": (values["u_random"], {"units": unit}),
-        f"{gas}_u_shared": (values["u_shared"], {"units": unit}),
+        **{f"{gas}_{name}": (value, {"units": unit}) for name, value in values.items() if name},
         f"{gas}_flag": (flag, flag_attributes()),
         f"{gas}_cause": (cause, cause_attributes()),
     }

@@ -13,6 +13,8 @@ As TOML::
     ports = ["1", "10"]            # left out: an instrument without a valve
     flush_seconds = 120            # after the valve reached a port
     outage_seconds = 900           # a longer gap is an outage: flushed again after it
+    lag_seconds = 0                # the air's way from the inlet: a value's time is that much earlier
+    clock = "suspect"              # what a value is whose time the station could not keep right; or "good"
     min_minutes = 5                # of a good hour
 
     [species.co2]
@@ -22,6 +24,43 @@ As TOML::
     min_values = 1                 # of a good minute
     u_cmr = 0.03                   # random error of a minute, umol mol-1
     u_shared = {ltr = 0.02, scale = 0.02}
+
+      [species.co2.tests]          # of the minutes, each only where it is named: see `qc.screening`
+      sd = {alpha = 1.0}           # spikes, noted ...
+      rebs = {beta = 3.0}
+      reject = "none"              # ... or "sd", "rebs": minutes these call spikes are suspect
+      rate = {suspect = 20.0, bad = 100.0}
+      flat_line = {tolerance = 1e-4, suspect_seconds = 1800, bad_seconds = 7200}
+      attenuation = {window_seconds = 21600, suspect = 0.02}
+      gap = {expected_seconds = 60, factor = 1.5}
+      climatology = [{usual = [385, 520], months = [6, 7, 8]}, {usual = [395, 600]}]
+
+      [species.co2.calibration]    # left out: the instrument's values are taken to be on the scale
+      degree = 1                   # of the polynomial; 0: an offset
+      stdev_minute = 0.08          # what spreads more is rejected
+      stdev_injection = 0.06
+      stdev_cycle = 0.05
+      repeatability = 0.03         # of an injection, and drift after a day: what is known
+      drift = 0.01                 # beforehand, while there are fewer than ten episodes
+
+    [calibration]
+    flush_seconds = 120            # after the valve reached a cylinder
+    episode_hours = 12             # a longer time without a standard ends an episode
+    reject_first = true            # the first cycle of an episode with several
+    history_days = 180             # repeatability and drift are learnt from so much
+      [[calibration.standard]]
+      port = "3"
+      cylinder = "D1234"
+      start = 2026-01-01           # left out: always
+      [[calibration.target]]       # the same, and not used to calibrate
+      port = "6"
+      cylinder = "D5678"
+      [[calibration.cylinder]]     # assigned values; several times: it may drift
+      name = "D1234"
+      species = "co2"
+      value = 400.12
+      uncertainty = 0.02
+      time = 2025-11-03
 
     [[rule]]
     model = "Picarro*"
@@ -48,12 +87,20 @@ from typing import Any
 
 import numpy as np
 
+from qc import screening
+from qc.calibration import Plan, Standard
 from qc.document import Table, load
 from qc.errors import ConfigError
+from qc.flags import Flag
 from qc.ranges import Range
+from qc.screening import AFTER_SECONDS, Screening
 from qc.state import Basis, Rule, from_tables
+from qc.tank import Assignment, Tank
 from qc.units import QUANTITIES, SPECIES
 from qc.water import COEFFICIENTS
+
+_EPOCH = np.datetime64("1970-01-01", "ns")
+"""When a value was assigned that does not say."""
 
 
 class Method(StrEnum):
@@ -93,6 +140,53 @@ class Water:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibrating:
+    """How one gas is calibrated; see `qc.calibration`.
+
+    Parameters
+    ----------
+    degree
+        Of the polynomial.
+    stdev_minute, stdev_injection, stdev_cycle
+        Largest spreads of rows, minutes, injections; NaN: no limit [unit of the gas].
+    repeatability, drift
+        What is known beforehand; NaN: nothing [unit of the gas].
+    """
+
+    degree: int = 1
+    stdev_minute: float = float("nan")
+    stdev_injection: float = float("nan")
+    stdev_cycle: float = float("nan")
+    repeatability: float = float("nan")
+    drift: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Standards:
+    """The cylinders at an instrument, and how they are measured.
+
+    Parameters
+    ----------
+    standards, targets
+        Which cylinder hangs where and when.
+    cylinders
+        (name, gas, assignments) of what they hold.
+    flush_seconds, episode_hours, reject_first
+        See `qc.calibration.Plan`.
+    history_days
+        See `qc.calibration.fit`.
+    """
+
+    standards: tuple[Standard, ...] = ()
+    targets: tuple[Standard, ...] = ()
+    cylinders: tuple[tuple[str, str, tuple[Assignment, ...]], ...] = ()
+    flush_seconds: float = 120.0
+    episode_hours: float = 12.0
+    reject_first: bool = True
+    history_days: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
 class Gas:
     """What is done with one gas.
 
@@ -112,6 +206,10 @@ class Gas:
         Random error of a one-minute mean [unit of the gas]; NaN: not known.
     shared
         (name, standard uncertainty) of the errors all values share [unit of the gas].
+    tests
+        Of its minutes.
+    calibration
+        How it is calibrated; None: not.
     """
 
     name: str
@@ -121,6 +219,8 @@ class Gas:
     min_values: int = 1
     u_cmr: float = float("nan")
     shared: tuple[tuple[str, float], ...] = ()
+    tests: Screening = field(default_factory=Screening)
+    calibration: Calibrating | None = None
 
     @property
     def u_shared(self) -> float:
@@ -148,8 +248,14 @@ class Config:
         A longer gap between two rows is an outage; after it the inlet is flushed again [s].
     min_minutes
         Fewest good minutes of a good hour.
+    lag_seconds
+        How long the air needs from the inlet to the instrument [s].
+    clock
+        Flag of values whose time the station could not keep right.
     rules
         Instrument-state rules in order.
+    standards
+        The cylinders.
     attributes
         (name, text) taken over into every product.
     """
@@ -167,7 +273,10 @@ class Config:
     flush_seconds: float = 0.0
     outage_seconds: float = 900.0
     min_minutes: int = 5
+    lag_seconds: float = 0.0
+    clock: Flag = Flag.SUSPECT
     rules: tuple[Rule, ...] = ()
+    standards: Standards = field(default_factory=Standards)
     attributes: tuple[tuple[str, str], ...] = ()
 
     @classmethod
@@ -208,7 +317,33 @@ class Config:
         """How much more of the readings, before and after, a piece of them needs to give what the whole gives [s]."""
         windows = [rule.window_seconds for rule in self.rules if rule.basis is Basis.VARIABILITY]
         gaps = [gas.water.max_gap_seconds for gas in self.gases]
-        return self.outage_seconds + max([self.flush_seconds, *windows, *gaps], default=0.0)
+        around = self.outage_seconds + max([self.flush_seconds, *windows, *gaps], default=0.0)
+        return around + self.lag_seconds + (AFTER_SECONDS if self.screens else 0.0)
+
+    @property
+    def screens(self) -> bool:
+        """Whether minutes are tested: then what comes before is needed too (`qc.screening.BEFORE_DAYS`)."""
+        return any(gas.tests for gas in self.gases)
+
+    def tanks(self, gas: str, standards: tuple[Standard, ...]) -> list[Tank]:
+        """Return those of some cylinders that have an assigned value of a gas, by name."""
+        names = {standard.tank for standard in standards}
+        held = {name: assigned for name, species, assigned in self.standards.cylinders if species == gas}
+        return [Tank(name, held[name]) for name in sorted(names & held.keys())]
+
+    def plan(self, gas: Gas, standards: tuple[Standard, ...]) -> Plan:
+        """Return how some cylinders are measured for a gas."""
+        assert gas.calibration is not None
+        return Plan(
+            standards,
+            flush_seconds=self.standards.flush_seconds,
+            episode_hours=self.standards.episode_hours,
+            degree=gas.calibration.degree,
+            reject_first=self.standards.reject_first,
+            stdev_minute=gas.calibration.stdev_minute,
+            stdev_injection=gas.calibration.stdev_injection,
+            stdev_cycle=gas.calibration.stdev_cycle,
+        )
 
 
 def _config(table: Table) -> Config:
@@ -227,7 +362,10 @@ def _config(table: Table) -> Config:
         flush_seconds=table.number("flush_seconds", 0.0, low=0.0),
         outage_seconds=table.number("outage_seconds", 900.0, low=0.0),
         min_minutes=table.count("min_minutes", 5),
+        lag_seconds=table.number("lag_seconds", 0.0, low=0.0, high=3600.0),
+        clock=Flag[table.text("clock", "suspect", among=("suspect", "good")).upper()],
         rules=from_tables(table.tables("rule")),
+        standards=_standards(table.table("calibration", {})),
         attributes=_attributes(table.table("attributes", {})),
     )
     if "species" in table and not species.keys():
@@ -248,6 +386,8 @@ def _gas(species: Table, name: str) -> Gas:
         min_values=table.count("min_values", 1),
         u_cmr=table.number("u_cmr", float("nan"), low=0.0),
         shared=table.numbers("u_shared", low=0.0),
+        tests=screening.from_table(table.table("tests", {})),
+        calibration=_calibrating(table.table("calibration")) if "calibration" in table else None,
     )
     limits.close()
     table.close()
@@ -272,6 +412,51 @@ def _water(table: Table, gas: str) -> Water:
         humidity = table.text("humidity", "h2o", among=[q for q in QUANTITIES if q.startswith("h2o")])
     table.close()
     return Water(method, a, b, humidity, gap)
+
+
+def _calibrating(table: Table) -> Calibrating:
+    degree = table.count("degree", 1, low=0)
+    if degree > 2:
+        table.fault("degree", f"is {degree}, expected 0, 1 or 2")
+    names = ("stdev_minute", "stdev_injection", "stdev_cycle", "repeatability", "drift")
+    found = Calibrating(degree, *(table.number(name, float("nan"), low=0.0) for name in names))
+    table.close()
+    return found
+
+
+def _standards(table: Table) -> Standards:
+    standards, targets = (tuple(_standard(entry) for entry in table.tables(key)) for key in ("standard", "target"))
+    assigned: dict[tuple[str, str], list[Assignment]] = {}
+    for entry in table.tables("cylinder"):
+        name, species = entry.text("name"), entry.text("species", among=SPECIES)
+        time = entry.moment("time")
+        value, u = entry.number("value"), entry.number("uncertainty", low=1e-12)
+        if None not in (name, species, value, u):
+            assigned.setdefault((name, species), []).append(Assignment(_EPOCH if time is None else time, value, u))
+        entry.close()
+    names = {name for name, _ in assigned}
+    for standard in (*standards, *targets):
+        if standard.tank and standard.tank not in names:
+            table.fault("cylinder", f"has no assigned value of {standard.tank!r}, which hangs at port {standard.port}")
+    found = Standards(
+        standards,
+        targets,
+        cylinders=tuple((name, species, tuple(rows)) for (name, species), rows in sorted(assigned.items())),
+        flush_seconds=table.number("flush_seconds", 120.0, low=0.0),
+        episode_hours=table.number("episode_hours", 12.0, low=0.1),
+        reject_first=table.flag("reject_first", True),
+        history_days=table.number("history_days", 180.0, low=1.0),
+    )
+    table.close()
+    return found
+
+
+def _standard(table: Table) -> Standard:
+    found = Standard(table.text("port"), table.text("cylinder"), table.moment("start"), table.moment("end"))
+    if found.start is not None and found.end is not None and not found.start < found.end:
+        table.fault("end", "is not after start")
+    table.close()
+    return found
 
 
 def _attributes(table: Table) -> tuple[tuple[str, str], ...]:

@@ -123,6 +123,19 @@ class Table:
             self.fault(key, f"holds {_shown(wrong[0])}, expected texts only")
         return tuple(value for value in values if isinstance(value, str))
 
+    def integers(self, key: str, *, low: int, high: int) -> tuple[int, ...]:
+        """Return a list of whole numbers from `low` to `high`, empty where the key is absent."""
+        expected = f"a list of whole numbers from {low} to {high}"
+        values = self._take(key, [], (list, tuple), expected)
+        wrong = [v for v in values if not isinstance(v, int) or isinstance(v, bool) or not low <= v <= high]
+        if wrong:
+            self.fault(key, f"holds {_shown(wrong[0])}, expected {expected}")
+        return tuple(v for v in values if v not in wrong)
+
+    def flag(self, key: str, default: bool) -> bool:  # noqa: FBT001  a configuration's truth
+        """Return true or false."""
+        return bool(self._take(key, default, (bool,), "true or false"))
+
     def pair(self, key: str) -> tuple[float, float] | None:
         """Return ``[low, high]`` as two numbers, None where the key is absent."""
         value = self._take(key, None, (list, tuple), "[low, high]")

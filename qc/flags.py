@@ -48,10 +48,67 @@ class Cause(IntFlag):
     """The mean rests on too few values."""
     WATER = 16
     """No water value to correct with."""
-    SPIKE = 32
+    SPIKE_SD = 32
+    """Short local pollution by the SD method."""
     MANUAL = 64
+    """Somebody decided."""
     CALIBRATION = 128
-    DUPLICATE_TIME = 256
+    """There is no calibration to put it on the scale."""
+    TIME = 256
+    """Its time is not sure."""
+    SPIKE_REBS = 512
+    """Short local pollution by REBS."""
+    RATE = 1024
+    """It changes faster than it can."""
+    CLIMATOLOGY = 2048
+    """Unusual for the month and hour."""
+    FLAT_LINE = 4096
+    """It does not change at all."""
+    ATTENUATION = 8192
+    """It changes less than it should."""
+    GAP = 16384
+    """The first after a gap."""
+
+
+class Outcome(IntEnum):
+    """What one test found of a value, as three bits: it could run; it found it at least suspect; bad."""
+
+    NOT_EVALUATED = 0
+    GOOD = 1
+    SUSPECT = 3
+    BAD = 7
+
+
+_OUTCOME_OF: Final = np.zeros(10, dtype=np.int64)
+_OUTCOME_OF[[Flag.GOOD, Flag.SUSPECT, Flag.BAD]] = [Outcome.GOOD, Outcome.SUSPECT, Outcome.BAD]
+
+
+def outcomes(cause: Cause, flags: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the outcomes (n,) of one test, from its flags, in the place of its cause; `|` puts several together.
+
+    The bits of a test stand at three times the place of its `Cause`, so that the outcomes of all tests fit one number,
+    and the bitwise or of two numbers is, test by test, the worse of both: what one of them could not evaluate is what
+    the other says.
+    """
+    return _OUTCOME_OF[flags] << _place(cause)
+
+
+def outcome(tests: NDArray[np.int64], cause: Cause) -> NDArray[np.int8]:
+    """Return what one test found, (n,) of `Outcome`, out of the outcomes of all."""
+    found: NDArray[np.int8] = (tests >> _place(cause) & 7).astype(np.int8)
+    return found
+
+
+def without(tests: NDArray[np.int64], *causes: Cause) -> NDArray[np.int64]:
+    """Return outcomes (n,) as if some tests had not run."""
+    mask = np.int64(-1)
+    for cause in causes:
+        mask &= ~(np.int64(7) << _place(cause))
+    return tests & mask
+
+
+def _place(cause: Cause) -> int:
+    return 3 * (int(cause).bit_length() - 1)
 
 
 FLAG_MEANINGS: Final = {flag: flag.name.lower() for flag in Flag}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qc.flags import Cause, Flag
+from qc.flags import Cause, Flag, outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,12 @@ def apply(
     value: NDArray[np.float64],
     flag: NDArray[np.int8],
     cause: NDArray[np.int32],
+    tests: NDArray[np.int64],
     *,
     gas: str,
     entries: Sequence[Entry],
-) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-    """Return flags and causes with what was decided by hand.
+) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.int64]]:
+    """Return flags, causes and outcomes with what was decided by hand.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def apply(
         Position of the valve.
     value : float64 (row)
         A row without a value cannot be good.
-    flag, cause
+    flag, cause, tests
         (row): what the tests said; not changed.
     gas : str
         Of the values.
@@ -71,6 +72,8 @@ def apply(
     flag : int8 (row)
     cause : int32 (row)
         With `Cause.MANUAL` where somebody decided.
+    tests : int64 (row)
+        With the outcome of that.
     """
     decided = np.zeros(time.size, dtype=np.int8)
     for entry in sorted(entries, key=lambda e: e.number):
@@ -85,4 +88,8 @@ def apply(
     worse = np.where(decided > 0, np.maximum(flag, decided), flag)
     good = (decided == Flag.GOOD) & np.isfinite(value)
     outcome = np.where(decided == Flag.GOOD, np.where(good, Flag.GOOD, flag), worse).astype(np.int8)
-    return outcome, np.where(decided > 0, cause | int(Cause.MANUAL), cause).astype(np.int32)
+    return (
+        outcome,
+        np.where(decided > 0, cause | int(Cause.MANUAL), cause).astype(np.int32),
+        tests | outcomes(Cause.MANUAL, decided),
+    )

@@ -29,7 +29,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from qc.errors import QcError
-from qc.flags import FLAG_MEANINGS, Cause, Flag
+from qc.flags import FLAG_MEANINGS, Cause, Flag, Outcome
 from qc.units import QUANTITIES, TO_MOLE_FRACTION
 
 _KINDS: Final = {
@@ -237,6 +237,45 @@ OBS: Final = Schema(
             long_name="the tests that set the flag, one bit each",
         ),
         Variable(
+            f"{_GAS}_tests",
+            ("time",),
+            "i",
+            required=False,
+            attributes=("flag_masks", "flag_values", "flag_meanings"),
+            long_name="what every test found, three bits each",
+        ),
+        Variable(
+            f"{_GAS}_u_calibration",
+            ("time",),
+            "f",
+            (_GAS,),
+            required=False,
+            long_name="part of the shared uncertainty that comes from calibration and assigned values",
+        ),
+        Variable(
+            f"{_GAS}_provisional",
+            ("time",),
+            "iub",
+            required=False,
+            long_name="1 where the next calibration may change it, 0 where it is final",
+        ),
+        Variable(
+            f"{_GAS}_without_sd",
+            ("time",),
+            "f",
+            (_GAS,),
+            required=False,
+            long_name="mean without what the SD method calls spikes",
+        ),
+        Variable(
+            f"{_GAS}_without_rebs",
+            ("time",),
+            "f",
+            (_GAS,),
+            required=False,
+            long_name="mean without what REBS calls spikes",
+        ),
+        Variable(
             f"{_GAS}_n_rejected", ("time",), _NUMBER, ("1",), required=False, long_name="number of values left out"
         ),
         Variable(
@@ -276,6 +315,17 @@ def cause_attributes() -> dict[str, Any]:
     return {
         "flag_masks": np.array([int(cause) for cause in Cause], dtype=np.int32),
         "flag_meanings": " ".join(str(cause.name).lower() for cause in Cause),
+    }
+
+
+def tests_attributes() -> dict[str, Any]:
+    """Return the CF attributes of a variable of tests' outcomes: flag_masks, flag_values, flag_meanings."""
+    told = [outcome for outcome in Outcome if outcome is not Outcome.NOT_EVALUATED]
+    places = [3 * (int(cause).bit_length() - 1) for cause in Cause for _ in told]
+    return {
+        "flag_masks": np.array([7 << place for place in places], dtype=np.int64),
+        "flag_values": np.array([int(o) << p for o, p in zip(told * len(Cause), places, strict=True)], dtype=np.int64),
+        "flag_meanings": " ".join(f"{cause.name}_{outcome.name}".lower() for cause in Cause for outcome in told),
     }
 
 

@@ -106,12 +106,15 @@ class Outcome(NamedTuple):
         GOOD, or the flag of the first rule that fired.
     rule : int32 (row)
         Index of that rule, -1 where none fired.
+    evaluated : bool (row)
+        Whether a rule fired, or each that holds there had something to look at.
     not_evaluated : tuple of str
         One sentence for each rule that had nothing to look at.
     """
 
     flag: NDArray[np.int8]
     rule: NDArray[np.int32]
+    evaluated: NDArray[np.bool_]
     not_evaluated: tuple[str, ...]
 
 
@@ -169,22 +172,26 @@ def apply(
     time = readings["time"].values[index]
     flag = np.full(index.size, Flag.GOOD, dtype=np.int8)
     fired_first = np.full(index.size, -1, dtype=np.int32)
+    missing, asked = np.zeros(index.size, dtype=bool), np.zeros(index.size, dtype=bool)
     unheard = []
     for number, rule in enumerate(rules):
         if not rule.concerns(gas=gas, site=site, instrument=instrument, model=model):
             continue
         if rule.quantity != ANY and rule.quantity not in readings.variables:
             unheard.append(f"state rule {number} ({rule}): the readings have no {rule.quantity}")
+            missing[:] = True
             continue
         judged = np.full(index.size, np.inf) if rule.quantity == ANY else _judged(readings, rule)[index]
         within = _within(rule, time)
         if within.any() and not np.isfinite(judged[within]).any() and rule.quantity != ANY:
             unheard.append(f"state rule {number} ({rule}): no row of {gas} has a {rule.quantity}")
+        asked |= within
+        missing |= within & np.isnan(judged)
         outside = (judged < rule.minimum) | (judged > rule.maximum) | (rule.quantity == ANY)
         fires = outside & within & (fired_first < 0)
         flag[fires] = rule.flag
         fired_first[fires] = number
-    return Outcome(flag, fired_first, tuple(unheard))
+    return Outcome(flag, fired_first, (fired_first >= 0) | (asked & ~missing), tuple(unheard))
 
 
 def _within(rule: Rule, time: NDArray[np.datetime64]) -> NDArray[np.bool_]:

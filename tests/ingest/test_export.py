@@ -176,7 +176,7 @@ GOOD, NOT_EVALUATED, SUSPECT, BAD, MISSING = (int(flag) for flag in Flag)
 
 def test_flags_map_both_ways_as_tabled():
     flag = np.array([GOOD, GOOD, NOT_EVALUATED, SUSPECT, BAD, BAD, MISSING])
-    cause = np.array([0, Cause.MANUAL, 0, 0, Cause.SPIKE, Cause.MANUAL, 0])
+    cause = np.array([0, Cause.MANUAL, 0, 0, Cause.SPIKE_SD, Cause.MANUAL, 0])
     selection = np.array([1, 0, 1, 1, 0, 1, 1])
     assert "".join(to_icos(flag, cause)) == "UONNNKN"
     assert "".join(to_icos(flag)) == "UUNNNNN"

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from qc import calibration
-from qc.calibration import Episode, Injections, Plan
+from qc.calibration import Episode, Injections, Plan, Standard
 from qc.errors import QcError
 from qc.tank import Assignment, Tank, tanks
 
@@ -67,7 +67,8 @@ def rows_of(stays, *, step=5):
     return np.array(time), np.array(value), np.array(port, dtype=object)
 
 
-PLAN = Plan(ports={"2": "low", "3": "middle", "4": "high"}, flush_seconds=120)
+STANDARDS = (Standard("2", "low"), Standard("3", "middle"), Standard("4", "high"))
+PLAN = Plan(STANDARDS, flush_seconds=120)
 
 
 def test_injections_are_the_stays_at_standards_after_flushing():
@@ -83,7 +84,7 @@ def test_minutes_and_injections_that_spread_too_much_are_left_out():
     noisy = lambda s: 400.0 + (0.5 if 300 <= s < 360 and s // 5 % 2 else 0.0)  # noqa: E731 one minute of ten
     drifting = lambda s: 400.0 + s / 600  # noqa: E731
     stays = rows_of([("2", 10, noisy), ("3", 10, drifting)])
-    tight = Plan(ports=PLAN.ports, stdev_minute=0.08, stdev_injection=0.06)
+    tight = Plan(standards=STANDARDS, stdev_minute=0.08, stdev_injection=0.06)
     found = calibration.injections(*stays, tight, NAMES)
     assert found.tank.tolist() == [0]
     assert found.minutes.tolist() == [7]
@@ -121,17 +122,17 @@ def test_the_first_cycle_is_rejected_where_there_is_another():
     np.testing.assert_allclose(first.measured, [380.01, 400.01, 450.01])
     assert (first.entered.tolist(), first.rejected) == ([2, 2, 2], 3)
     np.testing.assert_allclose(second.measured, [381, 401, 451])  # the only cycle there is
-    kept = calibration.episodes(found, Plan(ports=PLAN.ports, reject_first=False), 3)
+    kept = calibration.episodes(found, Plan(standards=STANDARDS, reject_first=False), 3)
     assert kept[0].entered.tolist() == [3, 3, 3]
 
 
 def test_a_tank_whose_cycles_disagree_is_left_out_and_with_too_few_the_episode():
     found = rounds([[0, 0, 0], [380, 400, 450], [381, 400, 450], [382, 400, 450]])
-    strict = Plan(ports=PLAN.ports, stdev_cycle=0.05)
+    strict = Plan(standards=STANDARDS, stdev_cycle=0.05)
     (episode,) = calibration.episodes(found, strict, 3)
     assert episode.entered.tolist() == [0, 3, 3]
     assert np.isnan(episode.measured[0])
-    assert calibration.episodes(found, Plan(ports=PLAN.ports, stdev_cycle=0.05, degree=2), 3) == []
+    assert calibration.episodes(found, Plan(standards=STANDARDS, stdev_cycle=0.05, degree=2), 3) == []
 
 
 # --- the fit ---------------------------------------------------------------------------------
@@ -167,8 +168,8 @@ def test_weights_covariance_and_gain_are_those_of_the_normal_equations():
     W = np.diag([1.0, 2.0, 3.0, 4.0])
     inverse = np.linalg.inv(A.T @ W @ A)
     np.testing.assert_allclose(found.gain[0], inverse @ A.T @ W, atol=1e-12)
-    np.testing.assert_allclose(found.noise[0], 0.05**2 * inverse, rtol=1e-9)
-    assert found.repeatability == pytest.approx(0.05)
+    np.testing.assert_allclose(found.noise[0], inverse, rtol=1e-9)
+    assert found.repeatability[0] == pytest.approx(0.05)
     out = calibration.apply(found, np.array([START]), np.array([410.0]))
     p = np.array([1.0, 410.0 - found.centre])
     expected = p @ inverse @ A.T @ W
@@ -193,6 +194,48 @@ def test_without_an_episode_or_with_too_few_standards():
         calibration.fit([], [tank("a", 380.0)])
     with pytest.raises(QcError, match="has 1 standards, a fit of degree 1 needs 2"):
         calibration.fit([episode(START, [380.0, np.nan])], [tank("a", 380.0), tank("b", 450.0)])
+
+
+def test_what_was_final_stays_whatever_comes_later():
+    """With a history, values between two episodes rest on what had come by the second."""
+    rng = np.random.default_rng(5)
+    cylinders = [tank("a", 380.0), tank("b", 450.0)]
+    read = [[380.0 + rng.normal(0, 0.1), 450.0 + rng.normal(0, 0.1)] for _ in range(40)]
+    every = [episode(START + k * DAY, values) for k, values in enumerate(read)]
+    when = START + np.arange(0, 20 * DAY, 7 * HOUR)
+    value = 400 + rng.normal(0, 5, when.size)
+    now, later = (
+        calibration.apply(calibration.fit(every[:n], cylinders, history_days=10), when, value) for n in (22, 40)
+    )
+    for ours, theirs in zip(now, later, strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    # ... and not on what lies further back than the history.
+    recent = calibration.apply(calibration.fit(every[5:], cylinders, history_days=10), when, value)
+    late = when > START + 16 * DAY
+    for ours, theirs in zip(now, recent, strict=True):
+        assert ours[late].tobytes() == theirs[late].tobytes()
+    # Without one, all that is learnt later changes what is stated.
+    whole = calibration.apply(calibration.fit(every, cylinders), when, value)
+    assert not np.array_equal(whole.u_calibration, now.u_calibration)
+
+
+def test_what_is_known_beforehand_counts_while_there_are_few_episodes():
+    cylinders = [tank("a", 380.0), tank("b", 450.0)]
+    two = [episode(START, [380.0, 450.0]), episode(START + DAY, [380.0, 450.0])]
+    found = calibration.fit(two, cylinders, repeatability=0.02, drift=0.05)
+    out = calibration.apply(found, np.array([START + DAY // 2, START + 2 * DAY]), np.array([415.0, 415.0]))
+    # Half-way between two episodes a day apart a bridge has a quarter of a day's variance; a day after the last, all.
+    at = 0.02**2 / 6  # the middle of two tanks injected three times each
+    assert out.u_calibration[0] == pytest.approx(np.sqrt(0.05**2 / 4 + at / 2))
+    assert out.u_calibration[1] == pytest.approx(np.sqrt(0.05**2 + at))
+
+
+def test_a_cylinder_that_was_exchanged_is_told_by_the_time():
+    time, value, port = rows_of([("2", 10, 380.0), ("1", 10, 410.0), ("2", 10, 450.0)])
+    change = np.datetime64(START + 15 * MINUTE, "ns")
+    plan = Plan((Standard("2", "low", end=change), Standard("2", "high", start=change)), flush_seconds=120)
+    found = calibration.injections(time, value, port, plan, NAMES)
+    assert [NAMES[k] for k in found.tank] == ["low", "high"]
 
 
 # --- twins -----------------------------------------------------------------------------------

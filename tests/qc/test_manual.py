@@ -24,11 +24,12 @@ def test_what_is_decided_stands_and_nothing_else_changes():
     value = np.array([400.0, 401.0, np.nan, 402.0, 403.0, 404.0])
     flag = np.array([GOOD, BAD, MISSING, SUSPECT, NOT, GOOD])
     cause = np.array([0, Cause.RANGE, 0, Cause.STATE, Cause.WATER, 0], np.int32)
+    tests = np.ones(6, np.int64)
     given_ = {"gas": "co2"}
     kept = (flag.copy(), cause.copy())
 
     def judged(*entries):
-        found = manual.apply(time, port, value, flag, cause, entries=entries, **given_)
+        found = manual.apply(time, port, value, flag, cause, tests, entries=entries, **given_)
         return found[0].tolist(), (found[1] & int(Cause.MANUAL) > 0).tolist()
 
     assert judged() == (flag.tolist(), [False] * 6)
