@@ -35,6 +35,10 @@ news AS (
     SELECT i.id, f.t_from, f.t_to - interval '1 ms' FROM span, manual_flag f
     JOIN instrument i ON i.station_id = f.station_id AND (f.instrument_id IS NULL OR f.instrument_id = i.id)
     WHERE f.xid >= span.first AND f.xid < span.until
+    UNION ALL
+    SELECT i.id, c.t_from, c.t_to - interval '1 ms' FROM span, cylinder_correction c
+    JOIN instrument i ON i.station_id = c.station_id
+    WHERE c.xid >= span.first AND c.xid < span.until
 )
 SELECT s.name, i.name, w.first, w.last
 FROM (
@@ -48,7 +52,7 @@ ORDER BY s.name, i.name, w.first"""
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """New readings of one instrument, or flags by hand upon them.
+    """New readings of one instrument, flags by hand upon them, or a correction of its cylinders.
 
     Parameters
     ----------

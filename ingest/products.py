@@ -29,6 +29,11 @@ _COMPANIONS: Final = {
     "cause": "int4",
     "flag": "int2",
     "selection": "int2",
+    "tests": "int8",
+    "u_calibration": "float8",
+    "provisional": "int2",
+    "without_sd": "float8",
+    "without_rebs": "float8",
 }
 
 

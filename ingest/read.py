@@ -324,6 +324,32 @@ def _said(state: NDArray[np.int64], states: dict[int, tuple[str | None, int | No
     }
 
 
+def extent(dsn: str, *, station: str, instrument: str) -> tuple[np.datetime64, np.datetime64] | None:
+    """Return the times of the first and the last reading of an instrument as datetime64[ns], None where it has none.
+
+    Raises
+    ------
+    StoreError
+        No such station or instrument.
+    """
+    with connect(dsn) as conn:
+        return extent_on(conn, station=station, instrument=instrument)
+
+
+def extent_on(conn: Connection, *, station: str, instrument: str) -> tuple[np.datetime64, np.datetime64] | None:
+    """Return the same on a connection."""
+    row = conn.execute(
+        "SELECT min(first), max(last) FROM unnest(%s::int[]) AS c (id),"
+        " LATERAL (SELECT min(time) AS first, max(time) AS last FROM reading WHERE channel_id = c.id) AS r",
+        [list(channels(conn, station, instrument).values())],
+    ).fetchone()
+    assert row is not None
+    if row[0] is None:
+        return None
+    first, last = (np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "ns") for time in row)
+    return first, last
+
+
 # --- means ------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from ingest.database import Connection
 from ingest.errors import NoMeansError, StoreError
 from ingest.records import Field
 from qc.flags import Flag
-from qc.schema import OBS, cause_attributes, flag_attributes, require, standard_name
+from qc.schema import OBS, cause_attributes, flag_attributes, require, standard_name, tests_attributes
 
 INTERVAL: Final = {"minute": np.timedelta64(60, "s"), "hour": np.timedelta64(3600, "s")}
 """Table -> length of its intervals."""
@@ -32,6 +32,11 @@ FIELDS: Final = (
     Field("cause", "int4", nullable=True),
     Field("flag", "int2"),
     Field("selection", "int2", nullable=True),
+    Field("tests", "int8", nullable=True),
+    Field("u_calibration", "float8", nullable=True),
+    Field("provisional", "int2", nullable=True),
+    Field("without_sd", "float8", nullable=True),
+    Field("without_rebs", "float8", nullable=True),
     Field("run_id", "int8"),
 )
 
@@ -184,6 +189,12 @@ def _variables(
         f"{gas}_flag": ("time", spread("flag", int(Flag.MISSING), np.int8), flag_attributes()),
         f"{gas}_cause": ("time", np.maximum(spread("cause", 0, np.int32), 0), cause_attributes()),
     }
-    if (columns["selection"] >= 0).any():
-        variables[f"{gas}_selection"] = ("time", spread("selection", 0, np.int8), {"units": "1"})
+    for name in ("u_calibration", "without_sd", "without_rebs"):
+        if np.isfinite(columns[name]).any():
+            variables[f"{gas}_{name}"] = amount(name)
+    if (columns["tests"] >= 0).any():
+        variables[f"{gas}_tests"] = ("time", np.maximum(spread("tests", 0, np.int64), 0), tests_attributes())
+    for name in ("provisional", "selection"):
+        if (columns[name] >= 0).any():
+            variables[f"{gas}_{name}"] = ("time", np.maximum(spread(name, 0, np.int8), 0), {"units": "1"})
     return variables

@@ -28,6 +28,7 @@ Uncertainty of a calibrated value x(t, m), p = (1, m - m_0, ...)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -157,7 +158,8 @@ def fit(
         msg = f"the episode of {when} has {has} standards, a fit of degree {degree} needs {degree + 1}"
         raise QcError(msg)
     at = np.array([e.time for e in found], dtype=np.int64)
-    centre = float(np.mean([tank.assignments[0].value for tank in tanks]))
+    # A power of two near the middle: another cylinder leaves it, and with it every byte it does not touch.
+    centre = float(2.0 ** np.round(np.log2(np.mean([tank.assignments[0].value for tank in tanks]))))
     fits = [_fit_one(e, tanks, degree=degree, centre=centre) for e in found]
     coefficients, noise, gain, u, residual = (np.array(each) for each in zip(*fits, strict=True))
     known = (repeatability, drift)
@@ -193,9 +195,11 @@ def _learnt(
 
 def _repeatability(found: Sequence[Episode]) -> float:
     """Return the pooled standard deviation of injections of one tank in one episode."""
-    freedom = np.array([np.maximum(e.entered - 1, 0) for e in found], dtype=float)
-    squares = np.array([np.nan_to_num(e.spread) ** 2 for e in found])
-    return float(np.sqrt((freedom * squares).sum() / freedom.sum())) if freedom.sum() else np.nan
+    freedom = np.concatenate([np.maximum(e.entered - 1, 0) for e in found]).astype(np.float64)
+    squares = np.nan_to_num(np.concatenate([e.spread for e in found])) ** 2
+    # Exact sums: a cylinder more that was not there changes no byte.
+    total = math.fsum(freedom.tolist())
+    return math.sqrt(math.fsum((freedom * squares).tolist()) / total) if total else np.nan
 
 
 def _fit_one(
@@ -214,7 +218,7 @@ def _fit_one(
     gain[:, there] = solve
     inverse = np.linalg.solve(r, np.eye(degree + 1))
     correction = np.where(episode.entered > 0, assigned - episode.measured, 0.0)
-    coefficients = gain @ correction
+    coefficients = solve @ correction[there]
     residual = np.full(len(tanks), np.nan)
     residual[there] = correction[there] - powers @ coefficients
     return coefficients, inverse @ inverse.T, gain, u, residual
@@ -278,8 +282,10 @@ def _apply_piece(
     variance = (1 - w) ** 2 * _quadratic(p, s2 * calibration.noise[left])
     variance += w**2 * _quadratic(p, s2 * calibration.noise[right])
     variance += _bridge(knots, left, right, time) * _quadratic(p, calibration.drift[left])
-    lever = (1 - w)[:, None] * (p @ calibration.gain[left]) + w[:, None] * (p @ calibration.gain[right])
-    u = np.outer(1 - w, calibration.u_assigned[left]) + np.outer(w, calibration.u_assigned[right])
+    used = np.flatnonzero((calibration.gain[left] != 0).any(axis=0) | (calibration.gain[right] != 0).any(axis=0))
+    gains, us = (array[[left, right]][..., used] for array in (calibration.gain, calibration.u_assigned))
+    lever = (1 - w)[:, None] * (p @ gains[0]) + w[:, None] * (p @ gains[1])
+    u = np.outer(1 - w, us[0]) + np.outer(w, us[1])
     there = np.isfinite(value)
     out.value[rows] = value + (1 - w) * a + w * b
     out.u_calibration[rows] = np.where(there, np.sqrt(variance), np.nan)

@@ -313,12 +313,48 @@ class Config:
         return blake2b(content.encode(), digest_size=16).hexdigest()
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All but the cylinders, as plain values."""
+        plain = asdict(self)
+        for name in ("standards", "targets", "cylinders"):
+            del plain["standards"][name]
+        return plain
+
+    @property
+    def hung(self) -> list[dict[str, Any]]:
+        """Which cylinder hung where from when until when, and what it holds, as plain values."""
+        holds: dict[str, list[Any]] = {}
+        for name, species, rows in self.standards.cylinders:
+            holds.setdefault(name, []).append([species, *([str(row.time), row.value, row.uncertainty] for row in rows)])
+        return [
+            {
+                "as": role,
+                "port": one.port,
+                "cylinder": one.tank,
+                "start": None if one.start is None else str(one.start),
+                "end": None if one.end is None else str(one.end),
+                "holds": holds.get(one.tank, []),
+            }
+            for role, hung in (("standard", self.standards.standards), ("target", self.standards.targets))
+            for one in hung
+        ]
+
+    @property
     def margin_seconds(self) -> float:
         """How much more of the readings, before and after, a piece of them needs to give what the whole gives [s]."""
         windows = [rule.window_seconds for rule in self.rules if rule.basis is Basis.VARIABILITY]
         gaps = [gas.water.max_gap_seconds for gas in self.gases]
         around = self.outage_seconds + max([self.flush_seconds, *windows, *gaps], default=0.0)
         return around + self.lag_seconds + (AFTER_SECONDS if self.screens else 0.0)
+
+    @property
+    def delay_seconds(self) -> float:
+        """How long after a value the evaluation of it changes no more, but for a calibration that is still to come [s].
+
+        The rest of its day, and what its minutes and rows are tested with. Late readings, flags by hand and other
+        configurations are another matter: they are evaluated when they come.
+        """
+        return self.margin_seconds + (86_400.0 if self.screens else 3600.0)
 
     @property
     def screens(self) -> bool:

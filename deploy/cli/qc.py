@@ -2,11 +2,13 @@
 
 import signal
 import threading
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.errors import DeployError
 from deploy.options import Dsn, Who
 
 if TYPE_CHECKING:
@@ -26,27 +28,42 @@ def group() -> None:
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913  a command's options
     dsn: Dsn,
     *,
     config: Annotated[Path | None, typer.Option(help="TOML with [[series]]; skyledger's own where left out.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on, looking for new readings again and again.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, looking for what is new again and again.")] = False,
     every: Annotated[float, typer.Option(min=1.0, help="Seconds between two looks.")] = 60.0,
+    start: Annotated[str | None, typer.Option("--from", help="Evaluate again from this time on, new or not.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Until before this time.")] = None,
+    station: Annotated[str | None, typer.Option(help="With --from: only this station.")] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="Instruments side by side: threads, processes, or a Dask scheduler's address.")
+    ] = "synchronous",
 ) -> None:
-    """Evaluate every hour that new readings touch and write minute and hour means."""
-    from deploy.jobs import qc  # noqa: PLC0415  needs the extras server and science
+    """Evaluate what is new (or a stretch of time again) and write the minute and hour means that differ."""
+    import numpy as np  # noqa: PLC0415  needs the extras server and science
+
+    from deploy.jobs import qc  # noqa: PLC0415
+    from ingest import read  # noqa: PLC0415
 
     series = qc.network_configuration(config)
+    if (start is None) != (end is None):
+        given, other = ("--from", "--to") if end is None else ("--to", "--from")
+        msg = f"{given} goes with {other}: give both, or neither for what is new"
+        raise DeployError(msg)
+    if start is not None and end is not None:
+        first, last = (np.datetime64(read.instant(t).astimezone(UTC).replace(tzinfo=None), "ns") for t in (start, end))
+        results = qc.rerun(dsn, series, start=first, end=last, station=station, scheduler=scheduler)
+        _say(results, otherwise="Evaluated again: not one value differs.")
+        return
     if not watch:
-        results = qc.run_once(dsn, series)
-        _say(results)
-        if not results:
-            typer.echo("Nothing new since the last run.")
+        _say(qc.run_once(dsn, series, scheduler=scheduler), otherwise="Nothing new since the last run.")
         return
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    for results in qc.watch(dsn, series, every=every, stop=stop):
+    for results in qc.watch(dsn, series, every=every, stop=stop, scheduler=scheduler):
         _say(results)
 
 
@@ -120,6 +137,27 @@ def withdraw(
     typer.echo(f"row {made} withdraws row {number}; `skyledger qc run` evaluates it again")
 
 
+@app.command()
+def reassign(  # noqa: PLR0913  a command's options
+    station: Annotated[str, typer.Argument(help="Station in the catalogue.")],
+    dsn: Dsn,
+    *,
+    start: Annotated[str, typer.Option("--from", help="From this time on (ISO 8601, UTC).")],
+    end: Annotated[str, typer.Option("--to", help="Until before this time.")],
+    said: Annotated[str, typer.Option(help="Cylinder, or position of the valve, as it was called.")],
+    was: Annotated[str, typer.Option(help="The cylinder it was.")],
+    why: Annotated[str, typer.Option(help="The reason; it is kept.")],
+    who: Who,
+) -> None:
+    """Write down that another cylinder hung there than was said; `qc run` evaluates what that touches again."""
+    from ingest import read, standards  # noqa: PLC0415  needs the extra server
+
+    number = standards.correct(
+        dsn, station, start=read.instant(start), end=read.instant(end), said=said, was=was, author=who, reason=why
+    )
+    typer.echo(f"correction {number}: {said} was {was} from {start} to {end}; `skyledger qc run` evaluates it again")
+
+
 @app.command("ledger")
 def show_ledger(
     dsn: Dsn,
@@ -127,8 +165,8 @@ def show_ledger(
     *,
     superseded: Annotated[bool, typer.Option("--all", help="Also what is no longer in force.")] = False,
 ) -> None:
-    """Show the flags by hand."""
-    from ingest import ledger  # noqa: PLC0415  needs the extra server
+    """Show the flags by hand, and of one station the corrections of cylinders."""
+    from ingest import database, ledger, standards  # noqa: PLC0415  needs the extra server
 
     for row in ledger.rows(dsn, station):
         if not (row.in_force or superseded):
@@ -140,6 +178,12 @@ def show_ledger(
         typer.echo(
             f"{row.number}: {row.flag.name.lower()} {row.station}{only}, {window}: {row.reason} ({row.author}){state}"
         )
+    if station is None:
+        return
+    with database.connect(dsn) as conn:
+        for one in standards.corrections(conn, station):
+            window = f"{one.start:%Y-%m-%d %H:%M} to {one.end:%Y-%m-%d %H:%M}"
+            typer.echo(f"correction {one.number}: {one.said} was {one.was}, {window}: {one.reason} ({one.author})")
 
 
 @app.command()
@@ -158,6 +202,8 @@ def import_ledger(
         typer.echo(f"left out: {sentence}")
 
 
-def _say(results: "list[SeriesResult]") -> None:
+def _say(results: "list[SeriesResult]", *, otherwise: str = "") -> None:
     for result in results:
         typer.echo(str(result))
+    if otherwise and not results:
+        typer.echo(otherwise)

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from deploy.errors import DeployError
-from deploy.jobs import qc
-from ingest import database, origin, read
+from deploy.jobs import evaluation, network
+from ingest import database, origin, read, standards
 from ingest.errors import NoMeansError
-from qc import flushing, pipeline, state
-from qc.flags import Cause, Flag
+from qc import calibration, flushing, pipeline, state
+from qc.flags import Cause, Flag, Outcome, outcome
 
 _MINUTE: Final = np.timedelta64(60 * 10**9, "ns")
 _HOUR: Final = np.timedelta64(3600 * 10**9, "ns")
@@ -38,7 +39,7 @@ def explain(
     dsn
         The store.
     series
-        From `qc.network_configuration`.
+        From `network.network_configuration`.
     station
         Its name.
     moment
@@ -55,16 +56,20 @@ def explain(
     if known is None:
         msg = f"station {station!r} is not in the catalogue"
         raise DeployError(msg)
+    with database.connect(dsn) as conn:
+        assigned, corrected = standards.cylinders(conn), standards.corrections(conn, station)
     minute = np.datetime64(moment.replace(tzinfo=None), "m").astype("datetime64[ns]")
     span = minute, minute + _MINUTE
     found = False
     for instrument in known.instruments:
-        fed = {port.inlet for port in qc.ports_of(instrument, span)}
+        fed = {port.inlet for port in network.ports_of(instrument, span)}
         for place in known.inlets:
             if inlet not in (None, place.name) or place.name not in fed:
                 continue
             found = True
-            config = qc.configuration_for(known, instrument, place, span=span, series=series)
+            config = network.configuration_for(
+                known, instrument, place, span=span, series=series, cylinders=assigned, corrections=corrected
+            )
             yield f"{station}/{place.name}, {instrument.name} ({instrument.model or 'no model said'}), {minute}Z"
             if config is None:
                 yield "  not evaluated: no [[series]] of the configuration fits the instrument"
@@ -83,13 +88,17 @@ def _of_series(dsn: str, config: pipeline.Config, minute: np.datetime64, gas: st
     with database.connect(dsn) as conn:
         hand = [
             row
-            for row in qc.by_hand(conn, config.station, config.instrument, (minute, minute + _MINUTE))
+            for row in evaluation.by_hand(conn, config.station, config.instrument, (minute, minute + _MINUTE))
             if row.inlet in (None, config.inlet)
         ]
+        shown = standards.injections(conn, config.station, config.instrument)
+    calibrations, _ = evaluation.calibrations(shown, config)
     for name in (g.name for g in config.gases if gas in (None, g.name)):
         yield f"  {name}"
         yield from _means(dsn, config, name, minute)
-        yield from _rows(readings, config, name, minute, qc.entries(hand, config.inlet))
+        yield from _calibration(config, name, minute, calibrations.get(name))
+        judged = pipeline.rows(readings, config, calibrations=calibrations, by_hand=evaluation.entries(hand))
+        yield from _rows(readings, judged, config, name, minute)
     for row in hand:
         yield f"  by hand, row {row.number}: {row.flag.name.lower()}, {row.reason} ({row.author}, {row.made:%Y-%m-%d})"
     yield from _messages(dsn, config, minute)
@@ -106,6 +115,38 @@ def _means(dsn: str, config: pipeline.Config, gas: str, minute: np.datetime64) -
             yield f"    {what} {first.astype('datetime64[m]')}: not evaluated yet"
             continue
         yield f"    {what} {first.astype('datetime64[m]')}: {_mean(ds.isel(time=0), gas)}"
+        if f"{gas}_tests" in ds:
+            yield f"      tests: {_tests(ds[f'{gas}_tests'].values[:1])}"
+
+
+def _tests(tests: NDArray[np.int64]) -> str:
+    """Return what each test found, those that could not run last."""
+    found = {cause: Outcome(int(outcome(tests, cause)[0])) for cause in Cause}
+    words = [f"{_word(cause)} {_word(said)}" for cause, said in found.items() if said is not Outcome.NOT_EVALUATED]
+    idle = [_word(cause) for cause, said in found.items() if said is Outcome.NOT_EVALUATED]
+    return "; ".join(filter(None, [", ".join(words), f"not evaluated: {', '.join(idle)}" if idle else ""]))
+
+
+def _word(one: Any) -> str:
+    return str(one.name).lower().replace("_", " ")
+
+
+def _calibration(
+    config: pipeline.Config, gas: str, minute: np.datetime64, known: calibration.Calibration | None
+) -> Iterator[str]:
+    """Yield which calibrations a minute lies between."""
+    if next(g for g in config.gases if g.name == gas).calibration is None:
+        yield "    calibration: none configured, the instrument's values are taken to be on the scale"
+        return
+    if known is None:
+        yield "    calibration: not evaluated: not one episode with enough standards is known"
+        return
+    times = known.time.astype("datetime64[ns]").astype("datetime64[m]")
+    place = int(np.searchsorted(times, minute.astype("datetime64[m]"), side="right"))
+    before, after = times[max(place - 1, 0) : place], times[place : place + 1]
+    said = " and ".join(f"{time}" for time in (*before, *after))
+    provisional = "" if before.size and after.size else " (provisional: the next one may change it)"
+    yield f"    calibration: by the episodes of {said}{provisional}"
 
 
 def _mean(one: xr.Dataset, gas: str) -> str:
@@ -122,9 +163,8 @@ def _flag(flag: int, cause: int) -> str:
 
 
 def _rows(
-    readings: xr.Dataset, config: pipeline.Config, gas: str, minute: np.datetime64, entries: Sequence[Any]
+    readings: xr.Dataset, judged: xr.Dataset, config: pipeline.Config, gas: str, minute: np.datetime64
 ) -> Iterator[str]:
-    judged = pipeline.rows(readings, config, by_hand=entries)
     inside = (judged["time"].values >= minute) & (judged["time"].values < minute + _MINUTE)
     own = np.flatnonzero(inside & (judged[f"{gas}_flag"].values != Flag.MISSING))
     yield f"    {own.size} rows of its own in the minute"
@@ -138,6 +178,7 @@ def _rows(
         model=config.model,
         rows=kept.rows,
     ).rule
+    on_scale = "dry" if f"{gas}_u_calibration" not in judged else "dry and on the scale"
     for i in own[:_MOST_ROWS]:
         at = int(kept.rows[i])
         wet = float(readings[gas].values[at]) if gas in readings else np.nan
@@ -145,7 +186,7 @@ def _rows(
         flag = _flag(int(judged[f"{gas}_flag"].values[i]), int(judged[f"{gas}_cause"].values[i]))
         yield (
             f"      {str(judged['time'].values[i])[11:23]} port {readings['port'].values[at] or '-'}: "
-            f"{wet:.3f} as measured, {float(judged[gas].values[i]):.3f} dry, {flag}{rule}"
+            f"{wet:.3f} as measured, {float(judged[gas].values[i]):.3f} {on_scale}, {flag}{rule}"
         )
     if own.size > _MOST_ROWS:
         yield f"      and {own.size - _MOST_ROWS} more"

@@ -1,41 +1,43 @@
 """The quality-control job: what changed in the store, through `qc.pipeline`, back as minute and hour means.
 
-Cost grows with the readings in the hours that changed; memory holds two weeks of one instrument.
+New readings, flags by hand and corrections of cylinders come off the change feed; a configuration or an assigned value
+that is not what a series was last evaluated with evaluates it again. Only what differs from what the store has is
+written. Every few minutes for near-real time, or once over a year: after `Config.delay_seconds` both are the same.
+
+Cost grows with the readings in the days that changed; memory holds two weeks of one instrument a worker.
 """
 
 from __future__ import annotations
 
 import threading
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from importlib import resources
-from pathlib import Path
 from typing import Any, Final
 
+import dask
 import numpy as np
 import xarray as xr
 
 import station_agent
 from deploy.errors import DeployError
-from ingest import database, feed, ledger, products, read
-from qc import manual, pipeline
+from deploy.jobs import network
+from deploy.jobs.evaluation import Evaluated, Means, Task, evaluate
+from deploy.jobs.network import Span, network_configuration
+from ingest import database, feed, products, read, standards
+from qc import pipeline
+
+__all__ = ["SeriesResult", "network_configuration", "rerun", "run_once", "watch"]
 
 CONSUMER: Final = "qc"
 """The job's name in the change feed."""
-PIECE: Final = np.timedelta64(14 * 86400 * 10**9, "ns")
-"""How much of an instrument's readings is looked at at once: 14 days at 1 Hz are some 100 MB a quantity."""
-_HOUR: Final = np.timedelta64(3600 * 10**9, "ns")
-Span = tuple[np.datetime64, np.datetime64]
-"""Whole hours: start, end."""
-_PATTERNS: Final = ("station", "instrument", "model")
+ALL: Final = (np.datetime64("1900-01-01", "ns"), np.datetime64("2200-01-01", "ns"))
+LOCAL: Final = ("synchronous", "threads", "processes")
+"""Dask's schedulers on this machine; anything else is the address of a cluster's."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesResult:
-    """What one run wrote for one series: hours by flag, or why it could not be evaluated."""
+    """What one run wrote for one series: minutes and hours that are new or differ, or why it could not be evaluated."""
 
     station: str
     inlet: str
@@ -54,73 +56,15 @@ class SeriesResult:
         return f"{where}: {self.minutes} minutes, {self.hours.sizes['time']} hours: {counts or 'no value'}"
 
 
-def network_configuration(path: Path | None = None) -> list[dict[str, Any]]:
-    """Return the ``[[series]]`` of a network's QC configuration; skyledger's own where `path` is None.
-
-    Raises
-    ------
-    DeployError
-        Where the file is no TOML or has anything but ``[[series]]``.
-    """
-    where = path or resources.files("deploy.jobs").joinpath("qc.toml")
-    try:
-        document = tomllib.loads(where.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"QC configuration {where} cannot be read: {error}"
-        raise DeployError(msg) from None
-    series = document.get("series")
-    if set(document) != {"series"} or not isinstance(series, list):
-        msg = f"QC configuration {where} has {', '.join(document) or 'nothing'} at the top, expected [[series]] only"
-        raise DeployError(msg)
-    return series
-
-
-def configuration_for(
-    station: read.Station,
-    instrument: read.Instrument,
-    inlet: read.Inlet,
-    *,
-    span: Span,
-    series: Sequence[Mapping[str, Any]],
-) -> pipeline.Config | None:
-    """Return the configuration of one series: the first ``[[series]]`` that fits, with the catalogue's place and ports.
-
-    None where no ``[[series]]`` fits the instrument.
-    """
-    names = {"station": station.name, "instrument": instrument.name, "model": instrument.model or ""}
-    for number, entry in enumerate(series, start=1):
-        if all(fnmatchcase(names[key].casefold(), str(entry.get(key, "*")).casefold()) for key in _PATTERNS):
-            settings = {key: value for key, value in entry.items() if key not in _PATTERNS}
-            place = {
-                **names,
-                "inlet": inlet.name,
-                "inlet_height": inlet.height,
-                "latitude": station.latitude,
-                "longitude": station.longitude,
-                "altitude": station.altitude,
-                "ports": [p.port for p in ports_of(instrument, span) if p.inlet == inlet.name and p.port is not None],
-            }
-            return pipeline.Config.from_dict(settings | place, where=f"QC configuration, series {number}")
-    return None
-
-
-def ports_of(instrument: read.Instrument, span: Span) -> list[read.Port]:
-    """Return the ports that were connected during (part of) a span."""
-    start, end = (read.instant(moment) for moment in span)
-    return [
-        port
-        for port in instrument.ports
-        if (port.start is None or port.start < end) and (port.end is None or port.end > start)
-    ]
-
-
 def run_once(
     dsn: str,
     series: Sequence[Mapping[str, Any]],
     *,
+    scheduler: str = "synchronous",
+    most: int = feed.MOST,
     on_instrument: Callable[[str, str], None] = lambda _station, _instrument: None,
 ) -> list[SeriesResult]:
-    """Evaluate every hour that new readings can change, and write the means, in pieces that are written whole.
+    """Evaluate all that what is new can change, and write the means that differ, in pieces that are written whole.
 
     Parameters
     ----------
@@ -128,154 +72,220 @@ def run_once(
         The store.
     series
         From `network_configuration`.
+    scheduler
+        One of `LOCAL`, or the address of a Dask scheduler: instruments are evaluated side by side.
+    most
+        Messages a piece takes from the change feed; more are quicker, and hold other consumers back for longer.
     on_instrument
-        Called with station and instrument before each is evaluated.
+        Called with station and instrument before they are evaluated.
 
     Returns
     -------
     list of SeriesResult
-        One for each series looked at; empty where nothing is new.
+        One for each series and stretch of time in which means differ; empty where nothing is new.
     """
     results: list[SeriesResult] = []
-    more = True
+    more, first = True, True
     with database.connect(dsn) as connection:
         while more:
             with connection.transaction():
-                news = feed.changes(connection, CONSUMER)
-                results += _evaluate_all(connection, dsn, news, series=series, on_instrument=on_instrument)
-            more = news.more
+                news = feed.changes(connection, CONSUMER, most=most)
+                anew = _configured_anew(connection, dsn, series) if first else {}
+                tasks = _tasks(connection, dsn, series, news, anew)
+                for task in tasks:
+                    on_instrument(task.station.name, task.instrument.name)
+                for evaluated in _evaluated(dsn, tasks, scheduler):
+                    results += _write(connection, evaluated)
+            more, first = news.more, False
     return results
 
 
-def _evaluate_all(
-    connection: database.Connection,
+def rerun(
     dsn: str,
-    news: Sequence[feed.Change],
-    *,
     series: Sequence[Mapping[str, Any]],
-    on_instrument: Callable[[str, str], None],
-) -> Iterator[SeriesResult]:
-    changed: dict[tuple[str, str], list[Span]] = {}
-    for change in news:
-        changed.setdefault((change.station, change.instrument), []).append((change.start, change.end))
-    stations = {station.name: station for station in read.stations(dsn)} if changed else {}
-    for (name, instrument_name), spans in changed.items():
-        on_instrument(name, instrument_name)
-        station = stations[name]
-        instrument = next(i for i in station.instruments if i.name == instrument_name)
-        for span in spans:
-            yield from _evaluate(connection, dsn, station, instrument, span=span, series=series)
+    *,
+    start: np.datetime64,
+    end: np.datetime64,
+    station: str | None = None,
+    scheduler: str = "synchronous",
+) -> list[SeriesResult]:
+    """Evaluate a stretch of time again, all of it out of the readings, whether or not something is new there.
+
+    Parameters
+    ----------
+    dsn, series, scheduler
+        As for `run_once`.
+    start, end
+        datetime64: from, until before.
+    station
+        Only this one; None: all.
+
+    Returns
+    -------
+    list of SeriesResult
+        One for each series and stretch of time in which means differ.
+
+    Raises
+    ------
+    DeployError
+        The station is not in the catalogue, or the stretch is empty.
+    """
+    if not start < end:
+        msg = f"stretch from {start} to {end} is empty: give its end after its start"
+        raise DeployError(msg)
+    stations = [one for one in read.stations(dsn) if station in (None, one.name)]
+    if not stations:
+        msg = f"station {station!r} is not in the catalogue"
+        raise DeployError(msg)
+    span = start.astype("datetime64[ns]"), end.astype("datetime64[ns]")
+    with database.connect(dsn) as connection, connection.transaction():
+        assigned = standards.cylinders(connection)
+        tasks = []
+        for one in stations:
+            for instrument in one.instruments:
+                extent = read.extent_on(connection, station=one.name, instrument=instrument.name)
+                if extent is not None:
+                    inside = max(span[0], extent[0]), min(span[1], extent[1] + np.timedelta64(1, "ns"))
+                    if inside[0] < inside[1]:
+                        tasks.append(Task(one, instrument, (inside,), series, assigned, anew=True))
+        return [result for evaluated in _evaluated(dsn, tasks, scheduler) for result in _write(connection, evaluated)]
 
 
 def watch(
-    dsn: str, series: Sequence[Mapping[str, Any]], *, every: float, stop: threading.Event
+    dsn: str,
+    series: Sequence[Mapping[str, Any]],
+    *,
+    every: float,
+    stop: threading.Event,
+    scheduler: str = "synchronous",
 ) -> Iterator[list[SeriesResult]]:
     """Run the job every `every` seconds until `stop` is set; yields what each round did."""
     while not stop.is_set():
-        yield run_once(dsn, series)
+        yield run_once(dsn, series, scheduler=scheduler)
         stop.wait(every)
 
 
-def _evaluate(
+# --- what is to be done ------------------------------------------------------------------------
+
+Anew = dict[tuple[str, str], list[Span]]
+"""(station, instrument) -> what is to be evaluated again because the configuration differs."""
+
+
+def _tasks(
     connection: database.Connection,
     dsn: str,
-    station: read.Station,
-    instrument: read.Instrument,
-    *,
-    span: Span,
     series: Sequence[Mapping[str, Any]],
-) -> list[SeriesResult]:
-    """Evaluate the whole hours that readings within a span can change."""
-    fed = {port.inlet for port in ports_of(instrument, span)}
-    inlets = [inlet for inlet in station.inlets if inlet.name in fed]
-    configs = [configuration_for(station, instrument, inlet, span=span, series=series) for inlet in inlets]
-    results = [
-        SeriesResult(station.name, inlet.name, 0, None, f"no [[series]] fits {instrument.name} ({instrument.model})")
-        for inlet, config in zip(inlets, configs, strict=True)
-        if config is None
-    ]
-    known = [config for config in configs if config is not None]
-    if known:
-        margin = np.timedelta64(int(max(config.margin_seconds for config in known) * 1e9), "ns")
-        for start, end in _pieces(_whole_hours((span[0] - margin, span[1] + margin))):
-            readings = read.readings(
-                dsn, station=station.name, instrument=instrument.name, start=start - margin, end=end + margin
-            )
-            hand = by_hand(connection, station.name, instrument.name, (start - margin, end + margin))
-            results += [_write(connection, readings, config, (start, end), rows=hand) for config in known]
-    return results
+    news: Sequence[feed.Change],
+    anew: Anew,
+) -> list[Task]:
+    changed: dict[tuple[str, str], list[Span]] = {key: list(spans) for key, spans in anew.items()}
+    for change in news:
+        changed.setdefault((change.station, change.instrument), []).append((change.start, change.end))
+    if not changed:
+        return []
+    stations = {station.name: station for station in read.stations(dsn)}
+    assigned = standards.cylinders(connection)
+    tasks = []
+    for (name, instrument_name), spans in changed.items():
+        station = stations[name]
+        instrument = next(i for i in station.instruments if i.name == instrument_name)
+        key = name, instrument_name
+        tasks.append(Task(station, instrument, tuple(sorted(spans)), series, assigned, anew=key in anew))
+    return tasks
 
 
-def by_hand(connection: database.Connection, station: str, instrument: str, span: Span) -> list[ledger.Row]:
-    """Return what is in force of the ledger for an instrument."""
-    start, end = (read.instant(moment) for moment in span)
-    rows = ledger.read(connection, station, start=start, end=end)
-    return [row for row in rows if row.in_force and row.instrument in (None, instrument)]
+def _configured_anew(connection: database.Connection, dsn: str, series: Sequence[Mapping[str, Any]]) -> Anew:
+    """Return what is to be evaluated again, and write down what series are evaluated with from now on."""
+    before, assigned = standards.used(connection), standards.cylinders(connection)
+    found: Anew = {}
+    for station in read.stations(dsn):
+        corrections = standards.corrections(connection, station.name)
+        for instrument in station.instruments:
+            fed = {port.inlet for port in instrument.ports}
+            for inlet in (inlet for inlet in station.inlets if inlet.name in fed):
+                config = network.configuration_for(
+                    station, instrument, inlet, span=ALL, series=series, cylinders=assigned, corrections=corrections
+                )
+                key = station.name, instrument.name, inlet.name
+                now = None if config is None else network.described(config)
+                if now is None or now == before.get(key):
+                    continue
+                standards.use(connection, *key, now)
+                spans = _concerned(connection, key, before.get(key), now)
+                if spans:
+                    found.setdefault(key[:2], []).extend(spans)
+    return found
 
 
-def entries(rows: Sequence[ledger.Row], inlet: str) -> list[manual.Entry]:
-    """Return the ledger's rows that speak of an inlet, as quality control takes them."""
-    return [
-        manual.Entry(
-            row.number,
-            _moment(row.start),
-            _moment(row.end),
-            row.flag,
-            row.author,
-            row.reason,
-            gas=row.gas,
-            port=row.port,
-        )
-        for row in rows
-        if row.inlet in (None, inlet)
-    ]
+def _concerned(
+    connection: database.Connection, key: tuple[str, str, str], before: standards.Used | None, now: standards.Used
+) -> list[Span]:
+    """Return what another configuration touches: all, or where only cylinders differ the time these hung there."""
+    extent = read.extent_on(connection, station=key[0], instrument=key[1])
+    if extent is None:
+        return []
+    whole = extent[0], extent[1] + np.timedelta64(1, "ns")
+    if before is None or before.settings != now.settings:
+        return [whole]
+    spans = []
+    for start, end in network.changed_cylinders(before.cylinders, now.cylinders):
+        first = whole[0] if start is None else max(whole[0], np.datetime64(start, "ns"))
+        last = whole[1] if end is None else min(whole[1], np.datetime64(end, "ns"))
+        spans += [(first, last)] if first < last else []
+    return spans
 
 
-def _moment(time: datetime) -> np.datetime64:
-    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "ns")
+# --- doing it ----------------------------------------------------------------------------------
 
 
-def _pieces(span: Span) -> Iterator[Span]:
-    """Yield a span in pieces that are read at once."""
-    start, end = span
-    while start < end:
-        yield start, min(start + PIECE, end)
-        start += PIECE
+def _evaluated(dsn: str, tasks: Sequence[Task], scheduler: str) -> Iterable[Evaluated]:
+    """Return what came of tasks, one after the other or side by side."""
+    if scheduler == "synchronous" or len(tasks) < 2:
+        return (evaluate(dsn, task) for task in tasks)
+    delayed = [dask.delayed(evaluate, pure=False)(dsn, task) for task in tasks]
+    if scheduler in LOCAL:
+        found: Iterable[Evaluated] = dask.compute(*delayed, scheduler=scheduler)
+        return found
+    from distributed import Client  # noqa: PLC0415  a second to import
+
+    try:
+        with Client(scheduler, timeout="10s", set_as_default=False) as client:
+            gathered: Iterable[Evaluated] = client.gather(client.compute(delayed))
+            return gathered
+    except (OSError, ValueError) as error:
+        msg = f"scheduler {scheduler!r}: {error}; expected {', '.join(LOCAL)}, or the address of a Dask scheduler"
+        raise DeployError(msg) from None
 
 
-def _whole_hours(span: Span) -> Span:
-    """Return the hours that a span touches."""
-    first, last = (moment.astype("datetime64[h]") for moment in (span[0], span[1] - np.timedelta64(1, "ns")))
-    return first.astype("datetime64[ns]"), last.astype("datetime64[ns]") + _HOUR
+def _write(connection: database.Connection, evaluated: Evaluated) -> list[SeriesResult]:
+    """Write what differs, within the caller's transaction."""
+    station = evaluated.station
+    for (first, last), found in evaluated.injections:
+        window = {"start": read.instant(first), "end": read.instant(last)}
+        standards.replace(connection, station, evaluated.instrument, found, **window)
+    results = [SeriesResult(station, inlet, 0, None, problem) for inlet, problem in evaluated.problems]
+    return results + [_write_means(connection, means) for means in evaluated.means if means.differs is not None]
 
 
-def _write(
-    connection: database.Connection,
-    readings: xr.Dataset,
-    config: pipeline.Config,
-    span: Span,
-    *,
-    rows: Sequence[ledger.Row],
-) -> SeriesResult:
-    hand = entries(rows, config.inlet)
-    minutes, hours = (
-        pipeline.run(
-            readings,
-            config,
-            interval=interval,
-            start=span[0],
-            end=span[1],
-            code_version=station_agent.__version__,
-            by_hand=hand,
-        )
-        for interval in ("minute", "hour")
-    )
+def _write_means(connection: database.Connection, means: Means) -> SeriesResult:
+    assert means.differs is not None
+    minutes, hours = (_inside(ds, means.differs) for ds in (means.minutes, means.hours))
+    config = means.config
     run = products.QcRun(
         code_version=station_agent.__version__,
         configuration_digest=config.digest,
-        inputs={"instrument": config.instrument, "manual_flags": [entry.number for entry in hand]},
-        start=span[0],
-        end=span[1],
+        inputs={
+            "instrument": config.instrument,
+            "manual_flags": list(means.manual_flags),
+            "injections": dict(means.calibrations),
+        },
+        start=means.differs[0],
+        end=means.differs[1],
     )
     products.write(connection, run, minutes, hours)
     return SeriesResult(config.station, config.inlet, minutes.sizes["time"], hours)
+
+
+def _inside(ds: xr.Dataset, span: Span) -> xr.Dataset:
+    bounds = ds["time_bnds"].values
+    return ds.isel(time=np.flatnonzero((bounds[:, 0] >= span[0]) & (bounds[:, 1] <= span[1])))
