@@ -28,7 +28,7 @@ def group() -> None:
 
 
 @app.command()
-def run(  # noqa: PLR0913  a command's options
+def run(
     dsn: Dsn,
     *,
     config: Annotated[Path | None, typer.Option(help="TOML with [[series]]; skyledger's own where left out.")] = None,
@@ -138,7 +138,7 @@ def withdraw(
 
 
 @app.command()
-def reassign(  # noqa: PLR0913  a command's options
+def reassign(
     station: Annotated[str, typer.Argument(help="Station in the catalogue.")],
     dsn: Dsn,
     *,
