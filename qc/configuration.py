@@ -43,6 +43,10 @@ As TOML::
       repeatability = 0.03         # of an injection, and drift after a day: what is known
       drift = 0.01                 # beforehand, while there are fewer than ten episodes
 
+      [species.co2.selection]      # background or not: a companion of the hours, never a flag; see `qc.selection`
+      like = "mauna loa"           # or each rule by itself
+      rejected_sectors = [[150, 300]]
+
     [calibration]
     flush_seconds = 120            # after the valve reached a cylinder
     episode_hours = 12             # a longer time without a standard ends an episode
@@ -87,20 +91,19 @@ from typing import Any
 
 import numpy as np
 
-from qc import screening
+from qc import cylinders, screening, selection
 from qc.calibration import Plan, Standard
+from qc.cylinders import Calibrating, Standards
 from qc.document import Table, load
 from qc.errors import ConfigError
 from qc.flags import Flag
 from qc.ranges import Range
 from qc.screening import AFTER_SECONDS, Screening
+from qc.selection import Rules
 from qc.state import Basis, Rule, from_tables
-from qc.tank import Assignment, Tank
+from qc.tank import Tank
 from qc.units import QUANTITIES, SPECIES
 from qc.water import COEFFICIENTS
-
-_EPOCH = np.datetime64("1970-01-01", "ns")
-"""When a value was assigned that does not say."""
 
 
 class Method(StrEnum):
@@ -140,53 +143,6 @@ class Water:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrating:
-    """How one gas is calibrated; see `qc.calibration`.
-
-    Parameters
-    ----------
-    degree
-        Of the polynomial.
-    stdev_minute, stdev_injection, stdev_cycle
-        Largest spreads of rows, minutes, injections; NaN: no limit [unit of the gas].
-    repeatability, drift
-        What is known beforehand; NaN: nothing [unit of the gas].
-    """
-
-    degree: int = 1
-    stdev_minute: float = float("nan")
-    stdev_injection: float = float("nan")
-    stdev_cycle: float = float("nan")
-    repeatability: float = float("nan")
-    drift: float = float("nan")
-
-
-@dataclass(frozen=True, slots=True)
-class Standards:
-    """The cylinders at an instrument, and how they are measured.
-
-    Parameters
-    ----------
-    standards, targets
-        Which cylinder hangs where and when.
-    cylinders
-        (name, gas, assignments) of what they hold.
-    flush_seconds, episode_hours, reject_first
-        See `qc.calibration.Plan`.
-    history_days
-        See `qc.calibration.fit`.
-    """
-
-    standards: tuple[Standard, ...] = ()
-    targets: tuple[Standard, ...] = ()
-    cylinders: tuple[tuple[str, str, tuple[Assignment, ...]], ...] = ()
-    flush_seconds: float = 120.0
-    episode_hours: float = 12.0
-    reject_first: bool = True
-    history_days: float = 180.0
-
-
-@dataclass(frozen=True, slots=True)
 class Gas:
     """What is done with one gas.
 
@@ -210,6 +166,8 @@ class Gas:
         Of its minutes.
     calibration
         How it is calibrated; None: not.
+    selection
+        Which hours are background; None: not asked.
     """
 
     name: str
@@ -221,6 +179,7 @@ class Gas:
     shared: tuple[tuple[str, float], ...] = ()
     tests: Screening = field(default_factory=Screening)
     calibration: Calibrating | None = None
+    selection: Rules | None = None
 
     @property
     def u_shared(self) -> float:
@@ -354,7 +313,12 @@ class Config:
         The rest of its day, and what its minutes and rows are tested with. Late readings, flags by hand and other
         configurations are another matter: they are evaluated when they come.
         """
-        return self.margin_seconds + (86_400.0 if self.screens else 3600.0)
+        return self.margin_seconds + (86_400.0 if self.screens else 3600.0) + 3600.0 * self.selection_hours
+
+    @property
+    def selection_hours(self) -> int:
+        """How many hours on each side can change whether one is background; 0: that is not asked."""
+        return max([gas.selection.reach_hours for gas in self.gases if gas.selection is not None], default=0)
 
     @property
     def screens(self) -> bool:
@@ -401,7 +365,7 @@ def _config(table: Table) -> Config:
         lag_seconds=table.number("lag_seconds", 0.0, low=0.0, high=3600.0),
         clock=Flag[table.text("clock", "suspect", among=("suspect", "good")).upper()],
         rules=from_tables(table.tables("rule")),
-        standards=_standards(table.table("calibration", {})),
+        standards=cylinders.standards(table.table("calibration", {})),
         attributes=_attributes(table.table("attributes", {})),
     )
     if "species" in table and not species.keys():
@@ -423,7 +387,8 @@ def _gas(species: Table, name: str) -> Gas:
         u_cmr=table.number("u_cmr", float("nan"), low=0.0),
         shared=table.numbers("u_shared", low=0.0),
         tests=screening.from_table(table.table("tests", {})),
-        calibration=_calibrating(table.table("calibration")) if "calibration" in table else None,
+        calibration=cylinders.calibrating(table.table("calibration")) if "calibration" in table else None,
+        selection=selection.from_table(table.table("selection")) if "selection" in table else None,
     )
     limits.close()
     table.close()
@@ -448,51 +413,6 @@ def _water(table: Table, gas: str) -> Water:
         humidity = table.text("humidity", "h2o", among=[q for q in QUANTITIES if q.startswith("h2o")])
     table.close()
     return Water(method, a, b, humidity, gap)
-
-
-def _calibrating(table: Table) -> Calibrating:
-    degree = table.count("degree", 1, low=0)
-    if degree > 2:
-        table.fault("degree", f"is {degree}, expected 0, 1 or 2")
-    names = ("stdev_minute", "stdev_injection", "stdev_cycle", "repeatability", "drift")
-    found = Calibrating(degree, *(table.number(name, float("nan"), low=0.0) for name in names))
-    table.close()
-    return found
-
-
-def _standards(table: Table) -> Standards:
-    standards, targets = (tuple(_standard(entry) for entry in table.tables(key)) for key in ("standard", "target"))
-    assigned: dict[tuple[str, str], list[Assignment]] = {}
-    for entry in table.tables("cylinder"):
-        name, species = entry.text("name"), entry.text("species", among=SPECIES)
-        time = entry.moment("time")
-        value, u = entry.number("value"), entry.number("uncertainty", low=1e-12)
-        if None not in (name, species, value, u):
-            assigned.setdefault((name, species), []).append(Assignment(_EPOCH if time is None else time, value, u))
-        entry.close()
-    names = {name for name, _ in assigned}
-    for standard in (*standards, *targets):
-        if standard.tank and standard.tank not in names:
-            table.fault("cylinder", f"has no assigned value of {standard.tank!r}, which hangs at port {standard.port}")
-    found = Standards(
-        standards,
-        targets,
-        cylinders=tuple((name, species, tuple(rows)) for (name, species), rows in sorted(assigned.items())),
-        flush_seconds=table.number("flush_seconds", 120.0, low=0.0),
-        episode_hours=table.number("episode_hours", 12.0, low=0.1),
-        reject_first=table.flag("reject_first", True),
-        history_days=table.number("history_days", 180.0, low=1.0),
-    )
-    table.close()
-    return found
-
-
-def _standard(table: Table) -> Standard:
-    found = Standard(table.text("port"), table.text("cylinder"), table.moment("start"), table.moment("end"))
-    if found.start is not None and found.end is not None and not found.start < found.end:
-        table.fault("end", "is not after start")
-    table.close()
-    return found
 
 
 def _attributes(table: Table) -> tuple[tuple[str, str], ...]:

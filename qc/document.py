@@ -147,6 +147,21 @@ class Table:
             return None
         return float(numbers[0]), float(numbers[1])
 
+    def pairs(self, key: str) -> tuple[tuple[float, float], ...]:
+        """Return a list of ``[first, last]``, empty where the key is absent."""
+        expected = "a list of [first, last]"
+        values = self._take(key, [], (list, tuple), expected)
+        right = [
+            v
+            for v in values
+            if isinstance(v, list | tuple)
+            and len(v) == 2
+            and all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in v)
+        ]
+        if len(right) != len(values):
+            self.fault(key, f"is {_shown(values)}, expected {expected}")
+        return tuple((float(first), float(last)) for first, last in right)
+
     def moment(self, key: str) -> np.datetime64 | None:
         """Return a time (UTC where it has no zone) as datetime64[ns]; None where absent or ``"*"``."""
         value = self._take(key, None, (str, date, datetime), "a time as 2024-03-01T12:00:00Z, or '*'")

@@ -15,12 +15,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from qc import averaging, manual, screening
+from qc import averaging, manual, screening, selection
 from qc.configuration import Config, Gas, Method, Water
 from qc.errors import QcError
-from qc.flags import FLAG_MEANINGS, Cause
+from qc.flags import FLAG_MEANINGS, Cause, Flag
 from qc.judging import Calibrations, calibrated, cylinders, injections, rows
-from qc.schema import OBS
+from qc.schema import OBS, nanoseconds
 
 __all__ = [
     "Calibrations",
@@ -35,6 +35,7 @@ __all__ = [
     "minutes",
     "rows",
     "run",
+    "selected",
     "summary",
 ]
 
@@ -106,7 +107,16 @@ def run(  # noqa: PLR0913  all that a result depends on
         calibrations=calibrations,
         earlier=earlier,
     )
-    return means if interval == "minute" else hours(means, config)
+    return means if interval == "minute" else selected(hours(means, config), config, wind=_wind(ds, means, config))
+
+
+def _wind(ds: xr.Dataset, means: xr.Dataset, config: Config) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the hourly wind of an instrument that measures it, None where no rule asks for it or it does not."""
+    asks = any(gas.selection is not None and gas.selection.asks_wind for gas in config.gases)
+    if not asks or not {"wind_direction", "wind_speed"} <= set(ds.variables):
+        return None
+    starts = np.unique(screening.times(means) // selection.HOUR_NS * selection.HOUR_NS)
+    return selection.wind(nanoseconds(ds["time"]), ds["wind_direction"].values, ds["wind_speed"].values, starts)
 
 
 def minutes(
@@ -139,6 +149,40 @@ def hours(minutes: xr.Dataset, config: Config) -> xr.Dataset:
     means = averaging.hourly(minutes, min_minutes=config.min_minutes)
     attrs = _provenance(means, config, interval="hour", code_version=str(minutes.attrs["code_version"]))
     return means.assign_attrs(attrs)
+
+
+def selected(
+    hours: xr.Dataset, config: Config, *, wind: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+) -> xr.Dataset:
+    """Return hourly means with ``{species}_selection``: 1 background, 0 not.
+
+    Parameters
+    ----------
+    hours : xr.Dataset
+        OBS of hours; what is to be selected rightly has `Config.selection_hours` of them on both sides.
+    config : Config
+        Its rules; a gas without any is left as it is.
+    wind : pair of float64 (hour,), optional
+        Where it comes from [degrees] and how strong [m s-1]; see `qc.selection.wind`.
+
+    Raises
+    ------
+    QcError
+        Where a rule asks for wind that is not given.
+    """
+    made: dict[str, Any] = {}
+    direction, speed = (None, None) if wind is None else wind
+    for gas in config.gases:
+        if gas.selection is None or gas.name not in hours.variables:
+            continue
+        good = hours[f"{gas.name}_flag"].values == Flag.GOOD
+        value, stdev = (np.where(good, hours[name].values, np.nan) for name in (gas.name, f"{gas.name}_stdev"))
+        letters = selection.select(
+            screening.times(hours), value, stdev, gas.selection, wind_direction=direction, wind_speed=speed
+        )
+        about = {"units": "1", "long_name": f"{gas.name}: 1 background, 0 not; not a flag"}
+        made[f"{gas.name}_selection"] = ("time", (letters == selection.KEPT).astype(np.int8), about)
+    return hours.assign(made)
 
 
 def _means(judged: xr.Dataset, config: Config) -> xr.Dataset:

@@ -23,6 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from qc.document import Table
 from qc.errors import QcError
 
 HOUR_NS: Final = 3600 * 10**9
@@ -81,6 +82,16 @@ class Rules:
             if not getattr(self, name) > 0:
                 msg = f"{name} is {getattr(self, name)}, expected more than 0"
                 raise QcError(msg)
+
+    @property
+    def asks_wind(self) -> bool:
+        """Whether it needs the wind."""
+        return bool(self.rejected_sectors or self.kept_sectors or self.min_wind > 0)
+
+    @property
+    def reach_hours(self) -> int:
+        """How many hours on each side can change what becomes of one."""
+        return self.neighbourhood_hours + 2 + 2 * (self.edge_hours + 2)
 
 
 MAUNA_LOA: Final = Rules(
@@ -203,3 +214,63 @@ def _alone(kept: NDArray[np.bool_], hours: int) -> NDArray[np.bool_]:
     i = np.arange(kept.size)
     around = total[np.minimum(i + hours + 1, kept.size)] - total[np.maximum(i - hours, 0)]
     return kept & (around == 1)
+
+
+def wind(time: NDArray[np.int64], direction: Floats, speed: Floats, hours: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return where the wind came from and how strong it was in each hour: of the mean vector.
+
+    Parameters
+    ----------
+    time : int64 (n,)
+        ns since 1970 UTC, increasing.
+    direction, speed : float64 (n,)
+        [degrees], [m s-1]; NaN is left out.
+    hours : int64 (hour,)
+        Begin of each hour, ns since 1970 UTC, increasing.
+
+    Returns
+    -------
+    direction, speed : float64 (hour,)
+        NaN where there is none.
+    """
+    there = np.isfinite(direction) & np.isfinite(speed)
+    begin = time[there] // HOUR_NS * HOUR_NS
+    angle = np.radians(direction[there])
+    place = np.searchsorted(hours, begin)
+    known = (
+        (place < hours.size) & (hours[np.minimum(place, max(hours.size - 1, 0))] == begin) if hours.size else begin < 0
+    )
+    counts = np.bincount(place[known], minlength=hours.size).astype(np.float64)
+    east, north = (
+        np.bincount(place[known], (speed[there] * part)[known], minlength=hours.size)
+        for part in (np.sin(angle), np.cos(angle))
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.hypot(east, north) / counts
+    return np.where(counts > 0, np.degrees(np.arctan2(east, north)) % 360, np.nan), mean
+
+
+LIKE: Final = {"mauna loa": MAUNA_LOA}
+"""Sets of rules that have a name."""
+
+
+def from_table(table: Table) -> Rules:
+    """Return the rules of a configuration; its faults go to the table's own list.
+
+    ``like`` names a set to begin with; the other keys are the fields of `Rules`.
+    """
+    start = LIKE.get(table.text("like", "", among=list(LIKE)) if "like" in table else "", Rules())
+    sectors = [table.pairs(key) for key in ("rejected_sectors", "kept_sectors")]
+    found = {
+        "max_stdev": table.number("max_stdev", start.max_stdev, low=1e-12),
+        "max_difference": table.number("max_difference", start.max_difference, low=1e-12),
+        "edge_hours": table.count("edge_hours", start.edge_hours, low=0),
+        "rejected_hours": table.integers("rejected_hours", low=0, high=23) or start.rejected_hours,
+        "rejected_sectors": sectors[0] or start.rejected_sectors,
+        "kept_sectors": sectors[1] or start.kept_sectors,
+        "min_wind": table.number("min_wind", start.min_wind, low=0.0),
+        "isolated": table.flag("isolated", start.isolated),
+        "neighbourhood_hours": table.count("neighbourhood_hours", start.neighbourhood_hours, low=0),
+    }
+    table.close()
+    return Rules(**found)

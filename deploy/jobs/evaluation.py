@@ -7,20 +7,21 @@ the readings in the windows evaluated; memory holds two weeks of one instrument'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
 import station_agent
-from deploy.jobs import network
+from deploy.jobs import difference, network
+from deploy.jobs.hand import by_hand, entries
 from deploy.jobs.network import Span
 from ingest import database, ledger, read, series, standards
 from ingest.errors import NoMeansError
 from ingest.standards import Shown
-from qc import manual, pipeline
+from qc import pipeline, selection
 from qc.flags import Cause, Outcome, outcome
 from qc.injections import Injections
 from qc.screening import BEFORE_DAYS
@@ -29,6 +30,7 @@ PIECE: Final = np.timedelta64(14 * 86400 * 10**9, "ns")
 """How much of an instrument's readings is looked at at once: 14 days at 1 Hz are some 100 MB a quantity."""
 STAY: Final = np.timedelta64(2 * 3600 * 10**9, "ns")
 """Longest stay of the valve at a cylinder: so far around a change injections are found anew."""
+_WIND: Final = ("wind_direction", "wind_speed")
 HOUR: Final = np.timedelta64(3600 * 10**9, "ns")
 DAY: Final = np.timedelta64(86400 * 10**9, "ns")
 
@@ -111,6 +113,7 @@ def evaluate(dsn: str, task: Task) -> Evaluated:
     for span in _joined([work.concerned(span) for span in spans]):
         for piece in _pieces(span, task.instrument):
             work.evaluate(piece, out)
+    work.finish(out)
     return out
 
 
@@ -246,6 +249,8 @@ class _Work:
         configs = self.configs(span)
         margin = np.timedelta64(int(max([config.margin_seconds for config in configs], default=0.0) * 1e9), "ns")
         first, last = _whole_hours((span[0] - margin, span[1] + margin))
+        reach = max([config.selection_hours for config in configs], default=0) * HOUR
+        first, last = first - reach, last + reach
         if not any(config.screens for config in configs):
             return first, last
         until = (last + (BEFORE_DAYS + 1) * DAY).astype("datetime64[D]").astype("datetime64[ns]")
@@ -274,8 +279,55 @@ class _Work:
             )
             hours = pipeline.hours(minutes, config)
             self._made.setdefault(config.inlet, []).append(minutes)
-            differs = self._differs(config, span, minutes, hours)
-            out.means.append(Means(config, span, minutes, hours, tuple(row.number for row in rows), counts, differs))
+            out.means.append(Means(config, span, minutes, hours, tuple(row.number for row in rows), counts, None))
+
+    def finish(self, out: Evaluated) -> None:
+        """Select background among all hours that were made, and say what differs from the store."""
+        for k, means in enumerate(out.means):
+            hours = self._selected(means, out) if means.config.selection_hours else means.hours
+            differs = self._differs(means.config, means.span, means.minutes, hours)
+            out.means[k] = replace(means, hours=hours, differs=differs)
+
+    def _selected(self, means: Means, out: Evaluated) -> xr.Dataset:
+        """Return hours with what is background among them, seen with those around: made now, or in the store."""
+        config, reach = means.config, means.config.selection_hours * HOUR
+        around = means.span[0] - reach, means.span[1] + reach
+        wanted = ["time_bnds", *(f"{g.name}{end}" for g in config.gases for end in ("", "_stdev", "_flag"))]
+        made = [one.hours[wanted] for one in out.means if one.config.inlet == config.inlet]
+        stored = self._stored(config, "hour", around)
+        if stored is not None and set(wanted) <= set(stored.variables):
+            spans = [one.span for one in out.means if one.config.inlet == config.inlet]
+            start = stored["time_bnds"].values[:, 0]
+            old = ~np.logical_or.reduce([(start >= first) & (start < last) for first, last in spans])
+            made.append(stored[wanted].isel(time=old))
+        joined = xr.concat(made, "time", combine_attrs="override").sortby("time")
+        time = joined["time"].values
+        joined = joined.isel(time=(time >= around[0]) & (time < around[1]))
+        selected = pipeline.selected(joined, config, wind=self._wind(joined, config))
+        own = np.isin(selected["time"].values, means.hours["time"].values)
+        names = [f"{gas.name}_selection" for gas in config.gases if gas.selection is not None]
+        return means.hours.assign({name: selected[name].isel(time=own) for name in names})
+
+    def _wind(self, hours: xr.Dataset, config: pipeline.Config) -> tuple[Any, Any] | None:
+        """Return the hourly wind at the station, of the first instrument there that measures it."""
+        if not any(gas.selection is not None and gas.selection.asks_wind for gas in config.gases):
+            return None
+        starts = hours["time_bnds"].values[:, 0].astype("datetime64[ns]").astype(np.int64)
+        for instrument in self._task.station.instruments:
+            with database.connect(self._dsn) as conn:
+                if not set(_WIND) <= set(read.channels(conn, config.station, instrument.name)):
+                    continue
+            ds = read.readings(
+                self._dsn,
+                station=config.station,
+                instrument=instrument.name,
+                start=read.instant(hours["time"].values[0] - HOUR),
+                end=read.instant(hours["time"].values[-1] + HOUR),
+                quantities=_WIND,
+            )
+            direction, speed = (ds[name].values for name in _WIND)
+            return selection.wind(ds["time"].values.astype("datetime64[ns]").astype(np.int64), direction, speed, starts)
+        return None
 
     def _earlier(self, config: pipeline.Config, start: np.datetime64) -> xr.Dataset | None:
         """Return the minutes of the six days before, None where they are to be made of the readings again."""
@@ -327,51 +379,10 @@ class _Work:
             for name in ("configuration_digest", "code_version"):
                 if stored.attrs[name] != made.attrs[name]:
                     return span
-            edges += _where_differ(stored, made)
+            edges += difference.where(stored, made)
         if not edges:
             return None
         return _whole_hours((min(edges), max(edges) + np.timedelta64(1, "ns")))
-
-
-_KEPT: Final = (
-    "",
-    "_stdev",
-    "_n",
-    "_uncertainty",
-    "_u_random",
-    "_u_shared",
-    "_n_rejected",
-    "_flag",
-    "_cause",
-    "_tests",
-)
-_MORE: Final = ("_u_calibration", "_provisional", "_without_sd", "_without_rebs")
-
-
-def _where_differ(stored: xr.Dataset, made: xr.Dataset) -> list[np.datetime64]:
-    """Return the starts of the first and the last interval in which two datasets of means differ, or nothing."""
-    old, new = (ds["time_bnds"].values[:, 0].astype("datetime64[ns]") for ds in (stored, made))
-    every = np.union1d(old, new)
-    wrong = ~(np.isin(every, old) & np.isin(every, new))
-    common, i, j = np.intersect1d(old, new, return_indices=True)
-    at = np.searchsorted(every, common)
-    gases = {
-        str(name).removesuffix("_flag") for ds in (stored, made) for name in ds.variables if str(name).endswith("_flag")
-    }
-    for gas in gases:
-        for ending in (*_KEPT, *_MORE):
-            a, b = (ds.variables.get(f"{gas}{ending}") for ds in (stored, made))
-            if a is None and b is None:
-                continue
-            x, y = _plain(a, old.size)[i], _plain(b, new.size)[j]
-            wrong[at] |= ~((x == y) | (np.isnan(x) & np.isnan(y)))
-    found = every[wrong]
-    return [found[0], found[-1]] if found.size else []
-
-
-def _plain(variable: xr.Variable | None, size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return values to be compared; what is not there is NaN, and so is what says nothing."""
-    return np.full(size, np.nan) if variable is None else variable.values.astype(np.float64)
 
 
 def _touched_by_hand(minutes: xr.Dataset, gas: str) -> bool:
@@ -415,37 +426,6 @@ def _between(start: np.ndarray[Any, np.dtype[np.int64]], window: Span) -> np.nda
     first, last = (int(moment.astype("datetime64[ns]").astype(np.int64)) for moment in window)
     inside: np.ndarray[Any, np.dtype[np.bool_]] = (start >= first) & (start < last)
     return inside
-
-
-# --- flags by hand -----------------------------------------------------------------------------
-
-
-def by_hand(connection: database.Connection, station: str, instrument: str, span: Span) -> list[ledger.Row]:
-    """Return what is in force of the ledger for an instrument."""
-    start, end = (read.instant(moment) for moment in span)
-    rows = ledger.read(connection, station, start=start, end=end)
-    return [row for row in rows if row.in_force and row.instrument in (None, instrument)]
-
-
-def entries(rows: Sequence[ledger.Row]) -> list[manual.Entry]:
-    """Return rows of the ledger as quality control takes them."""
-    return [
-        manual.Entry(
-            row.number,
-            _moment(row.start),
-            _moment(row.end),
-            row.flag,
-            row.author,
-            row.reason,
-            gas=row.gas,
-            port=row.port,
-        )
-        for row in rows
-    ]
-
-
-def _moment(time: datetime) -> np.datetime64:
-    return np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "ns")
 
 
 # --- spans -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deploy.errors import DeployError
 from deploy.jobs import evaluation, network
+from deploy.jobs.hand import by_hand, entries
 from ingest import database, origin, read, standards
 from ingest.errors import NoMeansError
 from qc import calibration, flushing, pipeline, state
@@ -86,9 +87,9 @@ def _of_series(dsn: str, config: pipeline.Config, minute: np.datetime64, gas: st
     start, end = (read.instant(edge) for edge in (minute - margin, minute + _MINUTE + margin))
     readings = read.readings(dsn, station=config.station, instrument=config.instrument, start=start, end=end)
     with database.connect(dsn) as conn:
-        hand = [
+        rows = [
             row
-            for row in evaluation.by_hand(conn, config.station, config.instrument, (minute, minute + _MINUTE))
+            for row in by_hand(conn, config.station, config.instrument, (minute, minute + _MINUTE))
             if row.inlet in (None, config.inlet)
         ]
         shown = standards.injections(conn, config.station, config.instrument)
@@ -97,9 +98,9 @@ def _of_series(dsn: str, config: pipeline.Config, minute: np.datetime64, gas: st
         yield f"  {name}"
         yield from _means(dsn, config, name, minute)
         yield from _calibration(config, name, minute, calibrations.get(name))
-        judged = pipeline.rows(readings, config, calibrations=calibrations, by_hand=evaluation.entries(hand))
+        judged = pipeline.rows(readings, config, calibrations=calibrations, by_hand=entries(rows))
         yield from _rows(readings, judged, config, name, minute)
-    for row in hand:
+    for row in rows:
         yield f"  by hand, row {row.number}: {row.flag.name.lower()}, {row.reason} ({row.author}, {row.made:%Y-%m-%d})"
     yield from _messages(dsn, config, minute)
     yield f"  configuration {config.digest}, {len(config.rules)} state rules, flushing {config.flush_seconds:g} s"

@@ -43,6 +43,7 @@ def series(**more):
         "u_shared": {"scale": 0.02},
         "tests": {"sd": {}, "rebs": {}, "reject": "rebs", "flat_line": {"tolerance": 0.0, "suspect_seconds": 1800}},
         "calibration": {"repeatability": 0.02, "drift": 0.02},
+        "selection": {"max_stdev": 0.25, "rejected_hours": [21, 22, 23], "isolated": True, "neighbourhood_hours": 8},
     }
     hung = [{"port": port, "cylinder": f"tank{port}"} for port in HELD]
     calibration = {"flush_seconds": 120, "episode_hours": 6, "history_days": 30, "standard": hung}
@@ -113,7 +114,12 @@ def test_as_it_comes_is_as_all_at_once(store):
     streamed = minutes(store)
     config = Config.from_dict({**series()[0], **_place()})
     settled = 9 * DAY - config.delay_seconds
+    hours = read.hourly(store, station=STATION, inlet="50m")
     results = qc.rerun(store, series(), **SPAN)
+    assert outside(hours, read.hourly(store, station=STATION, inlet="50m"), min(settled, 8 * DAY + HOUR), 10 * DAY)
+    kept = hours["co2_selection"].values == 1
+    assert 0.1 < kept.mean() < 0.8
+    assert not kept[np.isin(hours["time"].dt.hour.values, [21, 22, 23])].any()
     batch = minutes(store)
     last_episode = 8 * DAY + HOUR
     assert outside(streamed, batch, min(settled, last_episode), 10 * DAY)

@@ -1,8 +1,12 @@
 """Background by rules that are configuration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from qc import selection
+from qc.document import Table
 from qc.errors import QcError
 from qc.selection import HOUR_NS, MAUNA_LOA, Rules, select
 
@@ -83,3 +87,29 @@ def test_what_cannot_be_is_said():
         letters([400, 400], Rules(), time=hours(2)[::-1])
     with pytest.raises(QcError, match="not whole hours that increase"):
         letters([400], Rules(), time=hours(1) + 1)
+
+
+def test_the_hourly_wind_is_that_of_the_mean_vector():
+    time = START + np.arange(0, 3 * HOUR_NS, HOUR_NS // 4)
+    direction = np.array([350, 10, 350, 10, 90, 90, 90, 90, 0, 180, np.nan, np.nan], float)
+    speed = np.array([2, 2, 2, 2, 1, 3, 1, 3, 1, 1, 5, 5], float)
+    found, strength = selection.wind(time, direction, speed, hours(4))
+    assert min(found[0], 360 - found[0]) < 1e-9
+    assert strength[0] == pytest.approx(2 * np.cos(np.radians(10)))
+    assert (found[1], strength[1]) == (pytest.approx(90), pytest.approx(2))
+    assert strength[2] == pytest.approx(0, abs=1e-12)
+    assert np.isnan([found[3], strength[3]]).all()
+
+
+def test_rules_as_configuration():
+    def read(**document):
+        faults = []
+        found = selection.from_table(Table(document, "selection", faults))
+        return found, faults
+
+    assert read(like="mauna loa") == (MAUNA_LOA, [])
+    assert read(like="mauna loa", max_stdev=0.5)[0] == replace(MAUNA_LOA, max_stdev=0.5)
+    assert read(rejected_sectors=[[150, 300]])[0] == Rules(rejected_sectors=((150.0, 300.0),))
+    assert read(kept_sectors=[[20]])[1] == ["selection.kept_sectors: is [[20]], expected a list of [first, last]"]
+    assert "did you mean 'max_stdev'" in read(max_stddev=1)[1][0]
+    assert "expected one of mauna loa" in read(like="mlo")[1][0]
