@@ -12,6 +12,7 @@ As TOML::
     model = "Picarro G2301"        # rules can be per model
     ports = ["1", "10"]            # left out: an instrument without a valve
     flush_seconds = 120            # after the valve reached a port
+    port_flush_seconds = {"10" = 60}    # where a port needs another time
     outage_seconds = 900           # a longer gap is an outage: flushed again after it
     lag_seconds = 0                # the air's way from the inlet: a value's time is that much earlier
     clock = "suspect"              # what a value is whose time the station could not keep right; or "good"
@@ -56,6 +57,7 @@ As TOML::
       port = "3"
       cylinder = "D1234"
       start = 2026-01-01           # left out: always
+      flush_seconds = 210          # where its gas needs another time
       [[calibration.target]]       # the same, and not used to calibrate
       port = "6"
       cylinder = "D5678"
@@ -203,6 +205,8 @@ class Config:
         The inlet's ports; empty for an instrument without a valve.
     flush_seconds
         Flushing time after the valve reached a port [s].
+    port_flush_seconds
+        (port, time) where it is another.
     outage_seconds
         A longer gap between two rows is an outage; after it the inlet is flushed again [s].
     min_minutes
@@ -230,6 +234,7 @@ class Config:
     model: str = ""
     ports: tuple[str, ...] = ()
     flush_seconds: float = 0.0
+    port_flush_seconds: tuple[tuple[str, float], ...] = ()
     outage_seconds: float = 900.0
     min_minutes: int = 5
     lag_seconds: float = 0.0
@@ -292,6 +297,7 @@ class Config:
                 "cylinder": one.tank,
                 "start": None if one.start is None else str(one.start),
                 "end": None if one.end is None else str(one.end),
+                "flush_seconds": one.flush_seconds,
                 "holds": holds.get(one.tank, []),
             }
             for role, hung in (("standard", self.standards.standards), ("target", self.standards.targets))
@@ -303,7 +309,7 @@ class Config:
         """How much more of the readings, before and after, a piece of them needs to give what the whole gives [s]."""
         windows = [rule.window_seconds for rule in self.rules if rule.basis is Basis.VARIABILITY]
         gaps = [gas.water.max_gap_seconds for gas in self.gases]
-        around = self.outage_seconds + max([self.flush_seconds, *windows, *gaps], default=0.0)
+        around = self.outage_seconds + max([*self.flushing.values(), self.flush_seconds, *windows, *gaps])
         return around + self.lag_seconds + (AFTER_SECONDS if self.screens else 0.0)
 
     @property
@@ -314,6 +320,11 @@ class Config:
         configurations are another matter: they are evaluated when they come.
         """
         return self.margin_seconds + (86_400.0 if self.screens else 3600.0) + 3600.0 * self.selection_hours
+
+    @property
+    def flushing(self) -> dict[str, float]:
+        """Port -> flushing time [s]."""
+        return dict.fromkeys(self.ports, self.flush_seconds) | dict(self.port_flush_seconds)
 
     @property
     def selection_hours(self) -> int:
@@ -360,6 +371,7 @@ def _config(table: Table) -> Config:
         model=table.text("model", ""),
         ports=table.texts("ports"),
         flush_seconds=table.number("flush_seconds", 0.0, low=0.0),
+        port_flush_seconds=table.numbers("port_flush_seconds", low=0.0),
         outage_seconds=table.number("outage_seconds", 900.0, low=0.0),
         min_minutes=table.count("min_minutes", 5),
         lag_seconds=table.number("lag_seconds", 0.0, low=0.0, high=3600.0),

@@ -102,7 +102,13 @@ def standards(table: Table) -> Standards:
 
 
 def _standard(table: Table) -> Standard:
-    found = Standard(table.text("port"), table.text("cylinder"), table.moment("start"), table.moment("end"))
+    found = Standard(
+        table.text("port"),
+        table.text("cylinder"),
+        table.moment("start"),
+        table.moment("end"),
+        table.number("flush_seconds", None, low=0.0),
+    )
     if found.start is not None and found.end is not None and not found.start < found.end:
         table.fault("end", "is not after start")
     table.close()

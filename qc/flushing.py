@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -34,7 +34,13 @@ class Ports(NamedTuple):
     flushing: NDArray[np.bool_]
 
 
-def split(readings: xr.Dataset, ports: Sequence[str], *, seconds: float = 0.0, outage_seconds: float = 900.0) -> Ports:
+def split(
+    readings: xr.Dataset,
+    ports: Sequence[str],
+    *,
+    seconds: float | Mapping[str, float] = 0.0,
+    outage_seconds: float = 900.0,
+) -> Ports:
     """Return the rows of the inlet that has these ports, and whether they are being flushed.
 
     Where the readings begin, and after an outage, it is not known how long the valve has stood there:
@@ -46,8 +52,8 @@ def split(readings: xr.Dataset, ports: Sequence[str], *, seconds: float = 0.0, o
         READINGS.
     ports : sequence of str
         The inlet's ports. Empty: an instrument without a valve, all rows are the inlet's.
-    seconds : float
-        Flushing time after the valve reached a port [s].
+    seconds : float or mapping
+        Flushing time after the valve reached a port [s]; port -> time where it differs, 0 for ports not named.
     outage_seconds : float
         A longer gap between two rows is an outage [s].
 
@@ -68,7 +74,17 @@ def split(readings: xr.Dataset, ports: Sequence[str], *, seconds: float = 0.0, o
     time, outage = nanoseconds(readings["time"]), int(outage_seconds * 1e9)
     ours = np.isin(codes, [_code(names, port) for port in ports])
     rows = np.flatnonzero(ours[_settled(time, moving, outage)])
-    return Ports(rows, (moving | (_since_change(time, codes, outage) < int(seconds * 1e9)))[rows])
+    return Ports(rows, (moving | (_since_change(time, codes, outage) < _limits(codes, names, seconds)))[rows])
+
+
+def _limits(
+    codes: NDArray[np.intp], names: NDArray[np.object_], seconds: float | Mapping[str, float]
+) -> int | NDArray[np.int64]:
+    """Return the flushing time in ns, of each row where it depends on the port."""
+    if not isinstance(seconds, Mapping):
+        return int(seconds * 1e9)
+    by_code = np.array([int(seconds.get(str(name), 0.0) * 1e9) for name in names] or [0], dtype=np.int64)
+    return by_code[codes]
 
 
 def _code(names: NDArray[np.object_], name: str) -> int:

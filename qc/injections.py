@@ -33,12 +33,15 @@ class Standard:
         Name of the cylinder.
     start, end
         datetime64: it hung there at or after `start` and before `end`; None: no bound.
+    flush_seconds
+        How long its gas needs to flush the line [s]; None: as the plan says.
     """
 
     port: str
     tank: str
     start: np.datetime64 | None = None
     end: np.datetime64 | None = None
+    flush_seconds: float | None = None
 
     def holds(self, time: int) -> bool:
         """Whether it hung there at a time [ns since 1970 UTC]."""
@@ -148,7 +151,8 @@ def injections(
         there = next((s for s in at_port.get(str(port[begin]), ()) if s.holds(int(time[begin]))), None)
         if there is None:
             continue
-        first = begin + int(np.searchsorted(time[begin:end], time[begin] + plan.flush_seconds * NS))
+        flush = plan.flush_seconds if there.flush_seconds is None else there.flush_seconds
+        first = begin + int(np.searchsorted(time[begin:end], time[begin] + flush * NS))
         made = _injection(time[first:end], value[first:end], plan)
         if made is not None:
             found.append((places[there.tank], *made))

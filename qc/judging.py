@@ -97,7 +97,7 @@ def rows(
     _require_of(ds, config)
     if calibrations is None:
         calibrations = calibrated(injections(ds, config, by_hand=by_hand), config)
-    inlet = flushing.split(ds, config.ports, seconds=config.flush_seconds, outage_seconds=config.outage_seconds)
+    inlet = flushing.split(ds, config.ports, seconds=config.flushing, outage_seconds=config.outage_seconds)
     time = ds["time"].values[inlet.rows] - np.timedelta64(round(config.lag_seconds * 1e9), "ns")
     port = ds["port"].values[inlet.rows]
     variables: dict[str, Any] = {"port": ("time", port)}

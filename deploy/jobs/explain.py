@@ -169,7 +169,7 @@ def _rows(
     inside = (judged["time"].values >= minute) & (judged["time"].values < minute + _MINUTE)
     own = np.flatnonzero(inside & (judged[f"{gas}_flag"].values != Flag.MISSING))
     yield f"    {own.size} rows of its own in the minute"
-    kept = flushing.split(readings, config.ports, seconds=config.flush_seconds, outage_seconds=config.outage_seconds)
+    kept = flushing.split(readings, config.ports, seconds=config.flushing, outage_seconds=config.outage_seconds)
     fired = state.apply(
         readings,
         config.rules,

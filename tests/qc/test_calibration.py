@@ -236,6 +236,9 @@ def test_a_cylinder_that_was_exchanged_is_told_by_the_time():
     plan = Plan((Standard("2", "low", end=change), Standard("2", "high", start=change)), flush_seconds=120)
     found = calibration.injections(time, value, port, plan, NAMES)
     assert [NAMES[k] for k in found.tank] == ["low", "high"]
+    slow = Plan((Standard("2", "low", end=change, flush_seconds=300), plan.standards[1]), flush_seconds=120)
+    later = calibration.injections(time, value, port, slow, NAMES)
+    assert (later.start - found.start).tolist() == [180 * NS, 0]
 
 
 # --- twins -----------------------------------------------------------------------------------

@@ -88,3 +88,11 @@ def test_every_row_belongs_to_one_port(ds):
     if ds.sizes["time"] and (ds["port"].values != "moving").any():
         found = np.concatenate([split(ds, [port], outage_seconds=1e6).rows for port in strategies.PORTS])
         assert sorted(found.tolist()) == list(range(ds.sizes["time"]))
+
+
+def test_each_port_has_its_own_time():
+    ms = [EPOCH_MS + 1000 * k for k in range(40)]
+    ds = dataset(ms, {"co2": [400.0] * 40}, port=["1"] * 20 + ["10"] * 20)
+    kept = split(ds, ["1", "10"], seconds={"1": 5.0, "10": 12.0})
+    assert np.flatnonzero(kept.flushing).tolist() == [*range(5), *range(20, 32)]
+    assert not split(ds, ["1", "10"], seconds={}).flushing.any()
