@@ -82,20 +82,25 @@ def stations(dsn: str) -> list[Station]:
         The database.
     """
     with connect(dsn) as conn:
-        heads = conn.execute(
-            "SELECT id, name, title, latitude, longitude, altitude, region, time_zone FROM station ORDER BY name"
-        ).fetchall()
-        inlets = _grouped(conn.execute("SELECT station_id, name, height FROM inlet ORDER BY station_id, height, name"))
-        instruments = _grouped(
-            conn.execute("SELECT station_id, id, name, model, serial, driver FROM instrument ORDER BY station_id, name")
+        return stations_on(conn)
+
+
+def stations_on(conn: Connection) -> list[Station]:
+    """Return the same on a connection."""
+    heads = conn.execute(
+        "SELECT id, name, title, latitude, longitude, altitude, region, time_zone FROM station ORDER BY name"
+    ).fetchall()
+    inlets = _grouped(conn.execute("SELECT station_id, name, height FROM inlet ORDER BY station_id, height, name"))
+    instruments = _grouped(
+        conn.execute("SELECT station_id, id, name, model, serial, driver FROM instrument ORDER BY station_id, name")
+    )
+    ports = _grouped(
+        conn.execute(
+            "SELECT p.instrument_id, p.port, i.name, nullif(p.valid_from, '-infinity'),"
+            " nullif(p.valid_to, 'infinity') FROM instrument_port p JOIN inlet i ON i.id = p.inlet_id"
+            " ORDER BY p.instrument_id, length(p.port), p.port, p.valid_from"
         )
-        ports = _grouped(
-            conn.execute(
-                "SELECT p.instrument_id, p.port, i.name, nullif(p.valid_from, '-infinity'),"
-                " nullif(p.valid_to, 'infinity') FROM instrument_port p JOIN inlet i ON i.id = p.inlet_id"
-                " ORDER BY p.instrument_id, length(p.port), p.port, p.valid_from"
-            )
-        )
+    )
     found = {
         number: tuple(
             Instrument(name, model, serial, driver, tuple(Port(*row) for row in ports.get(instrument, [])))

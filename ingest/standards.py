@@ -213,16 +213,17 @@ def correct(
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a series was last evaluated with: digest of its settings, and its cylinders."""
+    """What a series was last evaluated with: digest of its settings, its cylinders; and why that failed, if it did."""
 
     settings: str
     cylinders: list[Any]
+    problem: str = ""
 
 
 def used(conn: Connection) -> dict[tuple[str, str, str], Used]:
     """Return (station, instrument, inlet) -> what it was last evaluated with."""
     rows = conn.execute(
-        "SELECT s.name, i.name, l.name, q.settings, q.cylinders FROM qc_series q"
+        "SELECT s.name, i.name, l.name, q.settings, q.cylinders, q.problem FROM qc_series q"
         " JOIN instrument i ON i.id = q.instrument_id JOIN inlet l ON l.id = q.inlet_id"
         " JOIN station s ON s.id = i.station_id"
     )
@@ -232,10 +233,20 @@ def used(conn: Connection) -> dict[tuple[str, str, str], Used]:
 def use(conn: Connection, station: str, instrument: str, inlet: str, now: Used) -> None:
     """Write down what a series is evaluated with from now on, in the caller's transaction."""
     conn.execute(
-        "INSERT INTO qc_series (instrument_id, inlet_id, settings, cylinders)"
-        " SELECT i.id, l.id, %s, %s FROM instrument i JOIN station s ON s.id = i.station_id"
+        "INSERT INTO qc_series (instrument_id, inlet_id, settings, cylinders, problem)"
+        " SELECT i.id, l.id, %s, %s, %s FROM instrument i JOIN station s ON s.id = i.station_id"
         " JOIN inlet l ON l.station_id = s.id WHERE s.name = %s AND i.name = %s AND l.name = %s"
         " ON CONFLICT (instrument_id, inlet_id) DO UPDATE"
-        " SET settings = excluded.settings, cylinders = excluded.cylinders",
-        [now.settings, json.dumps(now.cylinders), station, instrument, inlet],
+        " SET settings = excluded.settings, cylinders = excluded.cylinders, problem = excluded.problem",
+        [now.settings, json.dumps(now.cylinders), now.problem, station, instrument, inlet],
+    )
+
+
+def forget(conn: Connection, station: str, instrument: str, inlet: str) -> None:
+    """Forget what a series was evaluated with, so that all of it is evaluated again, in the caller's transaction."""
+    conn.execute(
+        "DELETE FROM qc_series q USING instrument i, inlet l, station s"
+        " WHERE q.instrument_id = i.id AND q.inlet_id = l.id AND i.station_id = s.id"
+        " AND s.name = %s AND i.name = %s AND l.name = %s",
+        [station, instrument, inlet],
     )

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 import station_agent
+from deploy.errors import DeployError
 from deploy.jobs import difference, network
 from deploy.jobs.hand import by_hand, entries
 from deploy.jobs.network import Span
@@ -22,6 +23,7 @@ from ingest import database, ledger, read, series, standards
 from ingest.errors import NoMeansError
 from ingest.standards import Shown
 from qc import pipeline, selection
+from qc.errors import QcError
 from qc.flags import Cause, Outcome, outcome
 from qc.injections import Injections
 from qc.screening import BEFORE_DAYS
@@ -96,10 +98,10 @@ def evaluate(dsn: str, task: Task) -> Evaluated:
     task
         What is to be done.
 
-    Raises
-    ------
-    QcError, DeployError
-        The configuration is wrong.
+    Returns
+    -------
+    Evaluated
+        With a sentence for each series that could not be evaluated; the others are.
     """
     out = Evaluated(task.station.name, task.instrument.name)
     with database.connect(dsn) as conn:
@@ -140,20 +142,24 @@ class _Work:
         fed = {port.inlet for port in network.ports_of(task.instrument, span)}
         found = []
         for inlet in (inlet for inlet in task.station.inlets if inlet.name in fed):
-            config = network.configuration_for(
-                task.station,
-                task.instrument,
-                inlet,
-                span=span,
-                series=task.series,
-                cylinders=task.cylinders,
-                corrections=self._corrections,
-            )
+            try:
+                config = network.configuration_for(
+                    task.station,
+                    task.instrument,
+                    inlet,
+                    span=span,
+                    series=task.series,
+                    cylinders=task.cylinders,
+                    corrections=self._corrections,
+                )
+            except (DeployError, QcError) as error:
+                config, problem = None, str(error)
+            else:
+                problem = f"no [[series]] fits {task.instrument.name} ({task.instrument.model})"
             if config is not None:
                 found.append(config)
             elif out is not None:
-                problem = f"no [[series]] fits {task.instrument.name} ({task.instrument.model})"
-                out.problems += [(inlet.name, problem)] if (inlet.name, problem) not in out.problems else []
+                _note(out, inlet.name, problem)
         return found
 
     def readings(self, span: Span) -> xr.Dataset:
@@ -267,16 +273,20 @@ class _Work:
             around = since - margin, span[1] + margin
             rows = [row for row in self.by_hand(around) if row.inlet in (None, config.inlet)]
             known, counts = self._calibrations(config)
-            minutes = pipeline.minutes(
-                self.readings(around),
-                config,
-                start=span[0],
-                end=span[1],
-                code_version=station_agent.__version__,
-                by_hand=entries(rows),
-                calibrations=known,
-                earlier=earlier,
-            )
+            try:
+                minutes = pipeline.minutes(
+                    self.readings(around),
+                    config,
+                    start=span[0],
+                    end=span[1],
+                    code_version=station_agent.__version__,
+                    by_hand=entries(rows),
+                    calibrations=known,
+                    earlier=earlier,
+                )
+            except QcError as error:  # of this series only: the others go on
+                _note(out, config.inlet, str(error))
+                continue
             hours = pipeline.hours(minutes, config)
             self._made.setdefault(config.inlet, []).append(minutes)
             out.means.append(Means(config, span, minutes, hours, tuple(row.number for row in rows), counts, None))
@@ -383,6 +393,11 @@ class _Work:
         if not edges:
             return None
         return _whole_hours((min(edges), max(edges) + np.timedelta64(1, "ns")))
+
+
+def _note(out: Evaluated, inlet: str, problem: str) -> None:
+    if (inlet, problem) not in out.problems:
+        out.problems.append((inlet, problem))
 
 
 def _touched_by_hand(minutes: xr.Dataset, gas: str) -> bool:

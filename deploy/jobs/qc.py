@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import dask
@@ -25,6 +25,7 @@ from deploy.jobs.evaluation import Evaluated, Means, Task, evaluate
 from deploy.jobs.network import Span, network_configuration
 from ingest import database, feed, products, read, standards
 from qc import pipeline
+from qc.errors import QcError
 
 __all__ = ["SeriesResult", "network_configuration", "rerun", "run_once", "watch"]
 
@@ -90,8 +91,8 @@ def run_once(
         while more:
             with connection.transaction():
                 news = feed.changes(connection, CONSUMER, most=most)
-                anew = _configured_anew(connection, dsn, series) if first else {}
-                tasks = _tasks(connection, dsn, series, news, anew)
+                anew = _configured_anew(connection, series, results) if first else {}
+                tasks = _tasks(connection, series, news, anew)
                 for task in tasks:
                     on_instrument(task.station.name, task.instrument.name)
                 for evaluated in _evaluated(dsn, tasks, scheduler):
@@ -173,7 +174,6 @@ Anew = dict[tuple[str, str], list[Span]]
 
 def _tasks(
     connection: database.Connection,
-    dsn: str,
     series: Sequence[Mapping[str, Any]],
     news: Sequence[feed.Change],
     anew: Anew,
@@ -183,7 +183,7 @@ def _tasks(
         changed.setdefault((change.station, change.instrument), []).append((change.start, change.end))
     if not changed:
         return []
-    stations = {station.name: station for station in read.stations(dsn)}
+    stations = {station.name: station for station in read.stations_on(connection)}
     assigned = standards.cylinders(connection)
     tasks = []
     for (name, instrument_name), spans in changed.items():
@@ -194,24 +194,37 @@ def _tasks(
     return tasks
 
 
-def _configured_anew(connection: database.Connection, dsn: str, series: Sequence[Mapping[str, Any]]) -> Anew:
-    """Return what is to be evaluated again, and write down what series are evaluated with from now on."""
+def _configured_anew(
+    connection: database.Connection, series: Sequence[Mapping[str, Any]], results: list[SeriesResult]
+) -> Anew:
+    """Return what is to be evaluated again, and write down what series are evaluated with from now on.
+
+    A series whose configuration is wrong is a result, once; it is evaluated as a whole when it is right again.
+    """
     before, assigned = standards.used(connection), standards.cylinders(connection)
     found: Anew = {}
-    for station in read.stations(dsn):
+    for station in read.stations_on(connection):
         corrections = standards.corrections(connection, station.name)
         for instrument in station.instruments:
             fed = {port.inlet for port in instrument.ports}
             for inlet in (inlet for inlet in station.inlets if inlet.name in fed):
-                config = network.configuration_for(
-                    station, instrument, inlet, span=ALL, series=series, cylinders=assigned, corrections=corrections
-                )
                 key = station.name, instrument.name, inlet.name
+                try:
+                    config = network.configuration_for(
+                        station, instrument, inlet, span=ALL, series=series, cylinders=assigned, corrections=corrections
+                    )
+                except (DeployError, QcError) as error:
+                    failed = standards.Used("", [], str(error))
+                    if failed != before.get(key):
+                        standards.use(connection, *key, failed)
+                        results.append(SeriesResult(station.name, inlet.name, 0, None, str(error)))
+                    continue
+                then = before.get(key)
                 now = None if config is None else network.described(config)
-                if now is None or now == before.get(key):
+                if now is None or (then is not None and now == replace(then, problem="")):
                     continue
                 standards.use(connection, *key, now)
-                spans = _concerned(connection, key, before.get(key), now)
+                spans = _concerned(connection, key, then, now)
                 if spans:
                     found.setdefault(key[:2], []).extend(spans)
     return found
@@ -225,7 +238,7 @@ def _concerned(
     if extent is None:
         return []
     whole = extent[0], extent[1] + np.timedelta64(1, "ns")
-    if before is None or before.settings != now.settings:
+    if before is None or before.problem or before.settings != now.settings:
         return [whole]
     spans = []
     for start, end in network.changed_cylinders(before.cylinders, now.cylinders):
@@ -263,6 +276,14 @@ def _write(connection: database.Connection, evaluated: Evaluated) -> list[Series
     for (first, last), found in evaluated.injections:
         window = {"start": read.instant(first), "end": read.instant(last)}
         standards.replace(connection, station, evaluated.instrument, found, **window)
+    before = standards.used(connection)
+    for inlet in {means.config.inlet for means in evaluated.means}:
+        then = before.get((station, evaluated.instrument, inlet))
+        if then is not None and then.problem:  # what came while it failed is still to be evaluated
+            standards.forget(connection, station, evaluated.instrument, inlet)
+    for inlet, problem in evaluated.problems:
+        then = before.get((station, evaluated.instrument, inlet), standards.Used("", []))
+        standards.use(connection, station, evaluated.instrument, inlet, replace(then, problem=problem))
     results = [SeriesResult(station, inlet, 0, None, problem) for inlet, problem in evaluated.problems]
     return results + [_write_means(connection, means) for means in evaluated.means if means.differs is not None]
 

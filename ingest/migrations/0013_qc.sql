@@ -24,6 +24,7 @@ CREATE TABLE qc_series (
     inlet_id      integer NOT NULL REFERENCES inlet,
     settings      text NOT NULL,                    -- digest of all but the cylinders
     cylinders     jsonb NOT NULL,                   -- which hung where, when, and what they hold
+    problem       text NOT NULL DEFAULT '',         -- why it could not be evaluated
     PRIMARY KEY (instrument_id, inlet_id)
 );
 CREATE INDEX cylinder_correction_feed ON cylinder_correction (xid);

@@ -347,3 +347,32 @@ def test_a_stretch_again_and_a_cylinder_that_was_another(store, monkeypatch, cap
 def _shown(dsn):
     with connect(dsn) as conn:
         return standards.injections(conn, STATION, "g2301")
+
+
+def test_a_series_whose_configuration_is_wrong_stops_no_other_and_loses_nothing(store):
+    catalogue.apply(store, document(station="wuxi"))
+    fill(store, 1, spike_at=None)
+    wrong = [{**series()[0], "station": "wuxi", "flush_second": 3}, *series()]
+    results = qc.run_once(store, wrong)
+    assert {result.station: result.hours is None for result in results} == {"wuxi": True, STATION: False}
+    assert "flush_second: is not known, did you mean 'flush_seconds'?" in str(
+        next(r for r in results if r.hours is None)
+    )
+    assert qc.run_once(store, wrong) == []  # said once
+    # Lin'an itself goes wrong while readings come, and right again: what came meanwhile is evaluated.
+    broken = series(range={"bad": [3]})
+    put(store, samples(DAY, DAY + 6 * HOUR), seq=5)
+    assert all(result.hours is None for result in qc.run_once(store, broken))
+    assert qc.run_once(store, broken) == []
+    assert sum(result.minutes for result in qc.run_once(store, series())) >= 360
+    assert qc.rerun(store, series(), **SPAN) == []
+    # The same where the readings do not fit the configuration: a port the catalogue does not know.
+    with connect(store) as conn:
+        conn.execute("UPDATE instrument_port SET port = NULL")
+    put(store, samples(DAY + 6 * HOUR, DAY + 8 * HOUR), seq=6)
+    (result,) = [result for result in qc.run_once(store, series()) if result.station == STATION]
+    assert "come from ports '10', '2', '3', '4' and the configuration names none" in str(result)
+    with connect(store) as conn:
+        conn.execute("UPDATE instrument_port SET port = '10'")
+    assert sum(result.minutes for result in qc.run_once(store, series())) >= 120
+    assert qc.rerun(store, series(), **SPAN) == []
