@@ -111,10 +111,12 @@ def rate(time: Ints, value: Floats, *, suspect: float, bad: float = np.inf, max_
         return flags
     elapsed = np.diff(time[there]) / (60.0 * NS)
     step = np.abs(np.diff(value[there]))
+    moves_on = (elapsed > 0) & (elapsed <= max_gap_seconds / 60)
+    speed = step / np.where(moves_on, elapsed, 1.0)
     outcome = np.full(step.size, Flag.GOOD, np.int8)
-    outcome[step > suspect * elapsed] = Flag.SUSPECT
-    outcome[step > bad * elapsed] = Flag.BAD
-    outcome[(elapsed <= 0) | (elapsed > max_gap_seconds / 60)] = Flag.NOT_EVALUATED
+    outcome[speed > suspect] = Flag.SUSPECT
+    outcome[speed > bad] = Flag.BAD
+    outcome[~moves_on] = Flag.NOT_EVALUATED
     flags[there[1:]] = outcome
     return flags
 
