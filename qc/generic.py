@@ -111,12 +111,11 @@ def rate(time: Ints, value: Floats, *, suspect: float, bad: float = np.inf, max_
         return flags
     elapsed = np.diff(time[there]) / (60.0 * NS)
     step = np.abs(np.diff(value[there]))
-    moves_on = (elapsed > 0) & (elapsed <= max_gap_seconds / 60)
-    speed = step / np.where(moves_on, elapsed, 1.0)
     outcome = np.full(step.size, Flag.GOOD, np.int8)
-    outcome[speed > suspect] = Flag.SUSPECT
-    outcome[speed > bad] = Flag.BAD
-    outcome[~moves_on] = Flag.NOT_EVALUATED
+    for limit, flag in ((suspect, Flag.SUSPECT), (bad, Flag.BAD)):
+        if np.isfinite(limit):
+            outcome[step > limit * elapsed] = flag
+    outcome[(elapsed <= 0) | (elapsed > max_gap_seconds / 60)] = Flag.NOT_EVALUATED
     flags[there[1:]] = outcome
     return flags
 

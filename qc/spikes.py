@@ -19,6 +19,7 @@ Cost grows with the values; REBS also with the minutes of its bandwidth.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -161,15 +162,11 @@ def rebs(
     there = np.flatnonzero(np.isfinite(value))
     if not there.size:
         return spike, baseline
-    minute = time[there] // MINUTE_NS
-    fitted: list[tuple[NDArray[np.intp], Floats, float]] = []
     # Long gaps part the series: each part is laid on a grid of minutes.
-    parts = np.split(np.arange(there.size), np.flatnonzero(np.diff(minute) > bandwidth_minutes) + 1)
-    for part in parts:
-        grid = (minute[part] - minute[part[0]]).astype(np.intp)
-        fitted.append((part, *_baseline(grid, value[there[part]], bandwidth_minutes, b=b, iterations=iterations)))
-    for part, line, scale in fitted:
-        rows = there[part]
+    gaps = np.flatnonzero(np.diff(time[there] // MINUTE_NS) > bandwidth_minutes) + 1
+    for first, last in pairwise([0, *gaps.tolist(), there.size]):
+        rows = there[first:last]
+        line, scale = _baseline(time[rows] // MINUTE_NS, value[rows], bandwidth_minutes, b=b, iterations=iterations)
         baseline[rows] = line
         with np.errstate(invalid="ignore"):
             spike[rows] = value[rows] - line > beta * scale
@@ -177,17 +174,16 @@ def rebs(
 
 
 def _baseline(
-    grid: NDArray[np.intp], value: Floats, bandwidth: int, *, b: float, iterations: int
+    minute: NDArray[np.int64], value: Floats, bandwidth: int, *, b: float, iterations: int
 ) -> tuple[Floats, float]:
-    """Return the baseline at values on a grid of minutes, and the scale of what lies below it.
+    """Return the baseline at values of minutes, and the scale of what lies below it.
 
     The line is fitted at anchors, a twelfth of the bandwidth apart, and straight between them.
     """
-    size = int(grid[-1]) + 1
-    count = np.bincount(grid, minlength=size)
+    grid = (minute - minute[0]).astype(np.int32)
     offset = float(np.median(value))
-    mean = np.bincount(grid, value - offset, minlength=size) / np.maximum(count, 1)
-    there = count > 0
+    mean, there = _means(grid, value - offset)
+    del minute, value  # as much again as what follows needs
     half, step = bandwidth // 2, max(bandwidth // 12, 1)
     lines = _Lines(mean, there, half=half, step=step)
     scale = 0.0
@@ -207,6 +203,15 @@ def _baseline(
         np.copyto(r, 1.0, where=np.isnan(r))
         line = lines.fitted(r)
     return line[grid] + offset, scale
+
+
+def _means(grid: NDArray[np.int32], value: Floats) -> tuple[Floats, Bools]:
+    """Return the mean of each minute, 0 where there is none, and where there is one."""
+    count = np.bincount(grid)
+    mean = np.bincount(grid, value).astype(np.float64, copy=False)
+    there = count > 0
+    np.divide(mean, count, out=mean, where=there)
+    return mean, there
 
 
 class _Lines:
@@ -260,7 +265,8 @@ class _Lines:
         """Return the value at each minute: straight between anchors, NaN where one of the two has none."""
         at = self.at_anchors(weight)
         share = np.arange(self._step) / self._step
-        between = at[:-1, None] + np.diff(at)[:, None] * share
+        between = np.diff(at)[:, None] * share
+        between += at[:-1, None]
         between[:, 0] = at[:-1]
         return between.ravel()[: self._mean.size]
 
