@@ -123,6 +123,23 @@ def explain(
 
 
 @app.command()
+def report(
+    station: Annotated[str, typer.Argument(help="Station in the catalogue.")],
+    dsn: Dsn,
+    *,
+    month: Annotated[str | None, typer.Option(help="As 2026-03; that of the last reading where left out.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder the page goes to.")] = Path("qc-report"),
+    config: Annotated[Path | None, typer.Option(help="TOML with [[series]]; skyledger's own where left out.")] = None,
+) -> None:
+    """Write a page about a station and month: series, flags, calibrations, targets, coverage, uncertainty."""
+    from deploy.jobs import network  # noqa: PLC0415  needs the extras server and science
+    from deploy.jobs import report as job  # noqa: PLC0415
+
+    series = network.network_configuration(config)
+    typer.echo(str(job.write(dsn, series, station=station, folder=output, month=month)))
+
+
+@app.command()
 def withdraw(
     number: Annotated[int, typer.Argument(help="Of the row, as `qc ledger` shows it.")],
     dsn: Dsn,
