@@ -48,6 +48,22 @@ FOOTPRINT: Final = Schema(
             required=False,
             long_name="share of the air that left the domain",
         ),
+        Variable(
+            "srr_back",
+            ("receptor", "hours_back", "latitude", "longitude"),
+            "f",
+            (SRR_UNITS,),
+            required=False,
+            long_name="the same by hours before the receptor; their sum is srr",
+        ),
+        Variable(
+            "exit_share",
+            ("receptor", "side", "exit_height"),
+            "f",
+            ("1",),
+            required=False,
+            long_name="share of the air that came in through a side of the domain, by height",
+        ),
     ),
     attributes={"source": "text"},
 )

@@ -1,0 +1,287 @@
+"""Particles through `Fields`, compiled: mean wind, turbulence, reflection at ground and top of the boundary layer.
+
+Vertical turbulence of a particle in the layer, ω = w'/σ_w, in steps Δ of half a move, a kick, half a move::
+
+    z += Δ/2 σ_w ω (1 + Δ/4 ω dσ_w/dz)
+    ω = r ω + sqrt(1 - r²) N + τ (1 - r) (dσ_w/dz + σ_w dlnρ/dz)
+    z += Δ/2 σ_w ω (1 + Δ/4 ω dσ_w/dz)
+
+r = exp(-Δ/τ), Δ = 10 s, in stable air min(10 s, h/(200 u*)) (Thomson 1987, J. Fluid Mech. 180, 529). The symmetric
+order keeps what is well mixed so, and so does the second term of a move, by which it can be undone. ω changes sign at
+the ground and at the top. Backward in time only the mean wind turns. Above the layer 50 m² s-1 spread particles along
+the ground, nothing does up and down. Mean winds by midpoints, linear in time and space, logarithmic in height.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numba
+import numpy as np
+
+from inversion.transport import chance
+from inversion.transport.fields import EARTH_RADIUS, HIGHEST_LAYER, LEVELS, LOWEST_LAYER
+from inversion.transport.turbulence import horizontal, vertical
+
+STEP: Final = 10.0
+"""Longest step of vertical turbulence [s]."""
+OUTER: Final = 300.0
+"""Longest step of the mean wind [s]."""
+SPREAD: Final = 50.0
+"""Diffusion along the ground above the layer [m2 s-1]."""
+M_AIR: Final = 0.0289652
+"""kg mol-1, dry air."""
+_RADIANS: Final = math.pi / 180.0
+_DEGREE: Final = EARTH_RADIUS * math.pi / 180.0
+_K: Final = LEVELS.size
+_LOG: Final = np.log(LEVELS)
+_WIDTH: Final = np.diff(_LOG)
+_FINE: Final = 2048
+_PLACE: Final = np.interp(
+    np.log(np.linspace(0, 1, _FINE + 1) ** 2 * (LEVELS[-1] - LEVELS[0]) + LEVELS[0]), _LOG, np.arange(_K)
+)
+"""Place among the levels (logarithmic between them) of evenly spaced roots of height."""
+
+
+@numba.njit(inline="always")
+def _place(z: Any) -> Any:
+    """Return the place of a height among the levels, from 0 to K - 1."""
+    if z <= LEVELS[0]:
+        return 0.0
+    root = math.sqrt((z - LEVELS[0]) / (LEVELS[_K - 1] - LEVELS[0])) * _FINE
+    if root >= _FINE:
+        return _K - 1.0
+    below = int(root)
+    return _PLACE[below] + (root - below) * (_PLACE[below + 1] - _PLACE[below])
+
+
+@numba.njit(inline="always")
+def _near_ground(z: Any, speed: Any, ustar: Any) -> Any:
+    """Return the share of the lowest level's wind at a height below it: logarithmic down to the roughness."""
+    if z >= LEVELS[0]:
+        return 1.0
+    steepness = 0.4 * max(speed, 0.1) / max(ustar, 0.02)  # ln(z_1/z_0)
+    return max(1.0 + math.log(max(z, 1e-3) / LEVELS[0]) / max(steepness, 1.0), 0.05)
+
+
+@numba.njit(inline="always")
+def _share(values: Any, at: Any, t0: Any, step: Any) -> Any:
+    """Return index below and share of a value on an even grid of a size."""
+    place = (at - t0) / step
+    below = min(max(math.floor(place), 0), values - 2)
+    return below, place - below
+
+
+@numba.njit(inline="always")
+def _flat(field: Any, it: Any, ft: Any, iy: Any, fy: Any, ix: Any, fx: Any) -> Any:
+    """Return a field (T, Y, X) at a place."""
+    a = (1 - fy) * ((1 - fx) * field[it, iy, ix] + fx * field[it, iy, ix + 1])
+    a += fy * ((1 - fx) * field[it, iy + 1, ix] + fx * field[it, iy + 1, ix + 1])
+    b = (1 - fy) * ((1 - fx) * field[it + 1, iy, ix] + fx * field[it + 1, iy, ix + 1])
+    b += fy * ((1 - fx) * field[it + 1, iy + 1, ix] + fx * field[it + 1, iy + 1, ix + 1])
+    return (1 - ft) * a + ft * b
+
+
+@numba.njit(inline="always")
+def _level(field: Any, it: Any, ft: Any, k: Any, iy: Any, fy: Any, ix: Any, fx: Any) -> Any:
+    """Return a field (T, K, Y, X) at a level."""
+    a = (1 - fy) * ((1 - fx) * field[it, k, iy, ix] + fx * field[it, k, iy, ix + 1])
+    a += fy * ((1 - fx) * field[it, k, iy + 1, ix] + fx * field[it, k, iy + 1, ix + 1])
+    b = (1 - fy) * ((1 - fx) * field[it + 1, k, iy, ix] + fx * field[it + 1, k, iy, ix + 1])
+    b += fy * ((1 - fx) * field[it + 1, k, iy + 1, ix] + fx * field[it + 1, k, iy + 1, ix + 1])
+    return (1 - ft) * a + ft * b
+
+
+@numba.njit(cache=True, fastmath={"contract", "arcp", "nsz"})
+def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compiled as a whole
+    time: Any, y_axis: Any, x_axis: Any, u: Any, v: Any, w: Any, rho: Any,
+    layer: Any, ustar_field: Any, wstar_field: Any, stability_field: Any, geographic: Any,
+    start: Any, x0: Any, y0: Any, z0: Any, count: Any, direction: Any, duration: Any, seed: Any, receptor: Any,
+    turbulent: Any, mixing_share: Any,
+    gx: Any, gdx: Any, gnx: Any, gy: Any, gdy: Any, gny: Any, bin_seconds: Any,
+    srr: Any, ends: Any, left: Any,
+) -> Any:  # fmt: skip
+    """Follow the particles of one release; see `inversion.transport.particles`.
+
+    ``srr`` (bins, gny, gnx) is added to: s m2 per mol, for one particle's share; ``ends`` (count, 4) get time, x, y, z
+    where each ended; ``left`` (count,) the side it left by (0 none, 1 west, 2 east, 3 south, 4 north). Returns
+    particle-seconds within the layer and altogether.
+    """
+    state = np.empty(2, np.uint64)
+    column_u, column_v = np.empty(_K), np.empty(_K)
+    x_step, y_step = x_axis[1] - x_axis[0], y_axis[1] - y_axis[0]
+    t_step = time[1] - time[0]
+    inside_seconds = total_seconds = 0.0
+    for particle in range(count):
+        chance.start(state, seed, receptor, particle)
+        x, y, z, elapsed = x0, y0, z0, 0.0
+        omega, along, across = chance.normal(state), chance.normal(state), chance.normal(state)
+        was_inside, side = True, 0
+        while elapsed < duration:
+            now = start + direction * elapsed
+            dt = min(OUTER, duration - elapsed)
+            it, ft = _share(time.size, now, time[0], t_step)
+            iy, fy = _share(y_axis.size, y, y_axis[0], y_step)
+            ix, fx = _share(x_axis.size, x, x_axis[0], x_step)
+            h = min(max(_flat(layer, it, ft, iy, fy, ix, fx), LOWEST_LAYER), HIGHEST_LAYER)
+            ustar = max(_flat(ustar_field, it, ft, iy, fy, ix, fx), 0.02)
+            # metres to units of x and y
+            to_y = 1.0 / _DEGREE if geographic else 1.0
+            to_x = to_y / max(math.cos(y * _RADIANS), 0.05) if geographic else 1.0
+            inside = turbulent and z < h
+            # Where the particle would be after half the step by the mean wind: there the step is made.
+            place = _place(z)
+            k = min(int(place), _K - 2)
+            share = place - k
+            u0 = (1 - share) * _level(u, it, ft, k, iy, fy, ix, fx) + share * _level(u, it, ft, k + 1, iy, fy, ix, fx)
+            v0 = (1 - share) * _level(v, it, ft, k, iy, fy, ix, fx) + share * _level(v, it, ft, k + 1, iy, fy, ix, fx)
+            lower = _near_ground(z, math.sqrt(u0 * u0 + v0 * v0), ustar)
+            half = 0.5 * direction * dt
+            xm, ym = x + half * lower * u0 * to_x, y + half * lower * v0 * to_y
+            w0 = (1 - share) * _level(w, it, ft, k, iy, fy, ix, fx) + share * _level(w, it, ft, k + 1, iy, fy, ix, fx)
+            low = min(z / LEVELS[0], 1.0)
+            zm = z + half * low * w0
+            it, ft = _share(time.size, now + half, time[0], t_step)
+            iy, fy = _share(y_axis.size, ym, y_axis[0], y_step)
+            ix, fx = _share(x_axis.size, xm, x_axis[0], x_step)
+            if geographic:
+                to_x = to_y / max(math.cos(ym * _RADIANS), 0.05)
+            dx, dy, near = 0.0, 0.0, 0.0
+            if inside:
+                if not was_inside:
+                    omega, along, across = chance.normal(state), chance.normal(state), chance.normal(state)
+                wstar = _flat(wstar_field, it, ft, iy, fy, ix, fx)
+                stability = _flat(stability_field, it, ft, iy, fy, ix, fx)
+                top = min(int(_place(h)) + 1, _K - 1)
+                for k in range(top + 1):
+                    column_u[k] = _level(u, it, ft, k, iy, fy, ix, fx)
+                    column_v[k] = _level(v, it, ft, k, iy, fy, ix, fx)
+                middle = _place(0.5 * h)
+                k = min(int(middle), _K - 2)
+                density_low = _level(rho, it, ft, 0, iy, fy, ix, fx)
+                density_mid = (1 - (middle - k)) * _level(rho, it, ft, k, iy, fy, ix, fx)
+                density_mid += (middle - k) * _level(rho, it, ft, k + 1, iy, fy, ix, fx)
+                thinning = math.log(density_mid / density_low) / max(0.5 * h - LEVELS[0], 1.0)
+                mixing = mixing_share * h
+                stable = stability > 0.0 and h * stability >= 1.0
+                wanted = min(STEP, h / (200.0 * ustar)) if stable else STEP
+                steps = math.ceil(dt / wanted)
+                d = dt / steps
+                speed = math.sqrt(column_u[0] ** 2 + column_v[0] ** 2)
+                moved_u = moved_v = 0.0
+                for _ in range(steps):
+                    sigma, slope, tau = vertical(z, h, ustar, wstar, stability)
+                    half = 0.5 * d * omega
+                    z += half * sigma * (1.0 + 0.5 * half * slope)
+                    if z < 0.0:
+                        z, omega = -z, -omega
+                    if z > h:
+                        z, omega = max(2.0 * h - z, 0.0), -omega
+                    sigma, slope, tau = vertical(z, h, ustar, wstar, stability)
+                    part = d / tau
+                    # exp(-x) for x up to 1/3, to 1e-6
+                    r = 1.0 - part * (1.0 - part * (0.5 - part * (1 / 6 - part * (1 / 24 - part / 120))))
+                    omega = r * omega + math.sqrt(1.0 - r * r) * chance.normal(state)
+                    omega += tau * (1.0 - r) * (slope + sigma * thinning)
+                    place = _place(z)
+                    k = min(int(place), _K - 2)
+                    share = place - k
+                    lower = _near_ground(z, speed, ustar) if z < LEVELS[0] else 1.0
+                    moved_u += lower * (column_u[k] + share * (column_u[k + 1] - column_u[k]))
+                    moved_v += lower * (column_v[k] + share * (column_v[k + 1] - column_v[k]))
+                    if z < mixing:
+                        near += d
+                    half = 0.5 * d * omega
+                    z += half * sigma * (1.0 + 0.5 * half * slope)
+                    if z < 0.0:
+                        z, omega = -z, -omega
+                    if z > h:
+                        z, omega = max(2.0 * h - z, 0.0), -omega
+                dx, dy = direction * d * moved_u, direction * d * moved_v
+                # Turbulence along and across the wind: an Ornstein-Uhlenbeck process and its integral, exactly.
+                su, sv, tu, tv = horizontal(z, h, ustar, stability)
+                ru, rv = math.exp(-dt / tu), math.exp(-dt / tv)
+                n1, n2 = chance.normal(state), chance.normal(state)
+                new = ru * along + math.sqrt(1.0 - ru * ru) * n1
+                drift = tu * (1.0 - ru) * along + _together(ru) * tu * n1
+                out_u = su * (drift + tu * _apart(dt / tu, ru) * n2)
+                along = new
+                n1, n2 = chance.normal(state), chance.normal(state)
+                new = rv * across + math.sqrt(1.0 - rv * rv) * n1
+                drift = tv * (1.0 - rv) * across + _together(rv) * tv * n1
+                out_v = sv * (drift + tv * _apart(dt / tv, rv) * n2)
+                across = new
+                size = max(math.sqrt(dx * dx + dy * dy), 1e-9)
+                ex, ey = dx / size, dy / size
+                dx, dy = dx + out_u * ex - out_v * ey, dy + out_u * ey + out_v * ex
+                place = _place(z)
+                k = min(int(place), _K - 2)
+                share = place - k
+                rise = (1 - share) * _level(w, it, ft, k, iy, fy, ix, fx) + share * _level(
+                    w, it, ft, k + 1, iy, fy, ix, fx
+                )
+                z += direction * dt * rise * min(z / LEVELS[0], 1.0)
+                inside_seconds += dt
+                if near > 0.0:
+                    col, row = math.floor((xm - gx) / gdx), math.floor((ym - gy) / gdy)
+                    if 0 <= col < gnx and 0 <= row < gny:
+                        lowest = _place(0.5 * mixing)
+                        k = min(int(lowest), _K - 2)
+                        density = (1 - (lowest - k)) * _level(rho, it, ft, k, iy, fy, ix, fx)
+                        density += (lowest - k) * _level(rho, it, ft, k + 1, iy, fy, ix, fx)
+                        hour = min(int((elapsed + 0.5 * dt) / bin_seconds), srr.shape[0] - 1)
+                        srr[hour, row, col] += M_AIR * near / (density * mixing * count)
+            else:
+                place = _place(zm)
+                k = min(int(place), _K - 2)
+                share = place - k
+                um = (1 - share) * _level(u, it, ft, k, iy, fy, ix, fx) + share * _level(
+                    u, it, ft, k + 1, iy, fy, ix, fx
+                )
+                vm = (1 - share) * _level(v, it, ft, k, iy, fy, ix, fx) + share * _level(
+                    v, it, ft, k + 1, iy, fy, ix, fx
+                )
+                wm = (1 - share) * _level(w, it, ft, k, iy, fy, ix, fx) + share * _level(
+                    w, it, ft, k + 1, iy, fy, ix, fx
+                )
+                lower = _near_ground(zm, math.sqrt(um * um + vm * vm), ustar)
+                dx, dy = direction * dt * lower * um, direction * dt * lower * vm
+                z += direction * dt * wm * min(zm / LEVELS[0], 1.0)
+                if turbulent:
+                    wide = math.sqrt(2.0 * SPREAD * dt)
+                    dx, dy = dx + wide * chance.normal(state), dy + wide * chance.normal(state)
+            was_inside = inside
+            if z < 0.0:
+                z = -z
+            z = min(z, LEVELS[_K - 1])
+            x, y = x + dx * to_x, y + dy * to_y
+            elapsed += dt
+            total_seconds += dt
+            if x < x_axis[0]:
+                side = 1
+            elif x > x_axis[x_axis.size - 1]:
+                side = 2
+            elif y < y_axis[0]:
+                side = 3
+            elif y > y_axis[y_axis.size - 1]:
+                side = 4
+            if side:
+                break
+        ends[particle, 0], ends[particle, 1] = start + direction * elapsed, x
+        ends[particle, 2], ends[particle, 3] = y, z
+        left[particle] = side
+    return inside_seconds, total_seconds
+
+
+@numba.njit(inline="always")
+def _together(r: Any) -> Any:
+    """Return what of an Ornstein-Uhlenbeck integral goes with its last kick [σ τ]: covariance over its deviation."""
+    return (1.0 - r) ** 2 / math.sqrt(max(1.0 - r * r, 1e-12))
+
+
+@numba.njit(inline="always")
+def _apart(part: Any, r: Any) -> Any:
+    """Return the deviation of the rest of it [σ τ]."""
+    variance = 2.0 * part - 3.0 + 4.0 * r - r * r
+    return math.sqrt(max(variance - (1.0 - r) ** 4 / max(1.0 - r * r, 1e-12), 0.0))

@@ -1,0 +1,218 @@
+"""Footprints by particles: released at the receptor, followed back in time, counted where they are near the ground.
+
+A particle below h_mix = 0.5 h, h the height of the boundary layer, takes up what the ground gives off (Lin et al. 2003,
+J. Geophys. Res. 108, 4493, eq. 8)::
+
+    srr = M_air Δt / (ρ h_mix N)      summed over the particles' time Δt over a cell, ρ the density of dry air
+
+Each receptor has random numbers of its own, told by the seed and by where and when it is: the result does not depend on
+which receptors are calculated together, nor on how many workers do it. Cost grows with receptors, particles and hours;
+memory with the receptors and the cells of the grid.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from inversion.datasets import FOOTPRINT, SRR_UNITS
+from inversion.errors import FootprintError
+from inversion.transport import kernel
+from inversion.transport.fields import Fields
+from inversion.transport.series import Receptors, read_receptors
+from qc.schema import require
+
+SIDES: Final = ("west", "east", "south", "north")
+EXIT_HEIGHTS: Final = np.array([0.0, 500.0, 1000.0, 2000.0, 3000.0, 5000.0, 8000.0, 20_000.0])
+"""Edges of the layers by which boundary sensitivity is told apart [m above ground]."""
+MIXING_SHARE: Final = 0.5
+"""h_mix over h."""
+Floats = NDArray[np.float64]
+
+
+def footprints(
+    receptors: xr.Dataset,
+    meteorology: Fields,
+    grid: xr.Dataset,
+    *,
+    particles: int = 1000,
+    hours_back: int = 240,
+    seed: int = 0,
+    hourly: bool = False,
+    endpoints: bool = False,
+) -> xr.Dataset:
+    """Return the footprints of receptors.
+
+    Parameters
+    ----------
+    receptors : xr.Dataset (receptor)
+        ``time`` (UTC), ``longitude``, ``latitude`` [degrees], ``height`` [m above ground]; ``site`` where there is one.
+    meteorology : Fields
+        Geographic; it must reach `hours_back` before the first receptor.
+    grid : xr.Dataset
+        ``longitude``, ``latitude``: centres of evenly spaced cells [degrees].
+    particles : int
+        N, for each receptor.
+    hours_back : int
+        How long they are followed [h].
+    seed : int
+        Of the random numbers.
+    hourly : bool
+        Also by hours before the receptor: ``srr_back`` (receptor, hours_back, latitude, longitude).
+    endpoints : bool
+        Also where each particle ended.
+
+    Returns
+    -------
+    xr.Dataset
+        FOOTPRINT: ``srr``, ``fraction_outside``, and ``exit_share`` (receptor, side, exit_height), the share of the air
+        that came in through each side of the meteorology's domain, by height.
+
+    Raises
+    ------
+    FootprintError
+        A receptor lies outside of the meteorology in space or time, or a number is not positive.
+    """
+    found, faults = read_receptors(receptors)
+    if faults:
+        raise FootprintError("The receptors", faults)
+    x, y = (_axis(grid, name) for name in ("longitude", "latitude"))
+    _require(found, meteorology, particles=particles, hours_back=hours_back)
+    bins = hours_back if hourly else 1
+    srr = np.zeros((found.size, bins, y.size, x.size), dtype=np.float32)
+    exits = np.zeros((found.size, len(SIDES), EXIT_HEIGHTS.size - 1))
+    ends = np.empty((found.size, particles, 4))
+    for r in range(found.size):
+        one = np.zeros((bins, y.size, x.size))
+        left = np.zeros(particles, np.int8)
+        _follow(found, r, meteorology, (x, y), (one, ends[r], left), hours=hours_back, seed=seed)
+        srr[r] = one
+        for side in range(len(SIDES)):
+            exits[r, side] = np.histogram(ends[r, left == side + 1, 3], EXIT_HEIGHTS)[0] / particles
+    return _dataset(
+        found,
+        x,
+        y,
+        srr,
+        exits,
+        ends if endpoints else None,
+        hourly=hourly,
+        attrs=_provenance(particles, hours_back, seed),
+    )
+
+
+def _provenance(particles: int, hours_back: int, seed: int) -> dict[str, Any]:
+    """Return the attributes that say how footprints were made."""
+    return {
+        "source": f"skyledger, Lagrangian particles: {particles} for each receptor, {hours_back} h back",
+        "particles": particles,
+        "hours_back": hours_back,
+        "seed": seed,
+    }
+
+
+def number_of(time: np.datetime64, longitude: float, latitude: float, height: float) -> int:
+    """Return the number by which a receptor's random numbers are told (uint64)."""
+    content = f"{time.astype('datetime64[ns]').astype(np.int64)} {longitude!r} {latitude!r} {height!r}"
+    return int.from_bytes(blake2b(content.encode(), digest_size=8).digest(), "little")
+
+
+def _follow(
+    found: Receptors, r: int, met: Fields, axes: tuple[Floats, Floats], out: tuple[Floats, Floats, Any],
+    *, hours: int, seed: int,
+) -> None:  # fmt: skip
+    srr, ends, left = out
+    place = float(found.longitude[r]), float(found.latitude[r]), float(found.height[r])
+    x, y = axes
+    dx, dy = x[1] - x[0], y[1] - y[0]
+    kernel.follow(
+        met.time, met.y, met.x, met.u, met.v, met.w, met.rho,
+        met.layer, met.ustar, met.wstar, met.stability, met.geographic,
+        _seconds(found.time[r : r + 1])[0], *place, ends.shape[0], -1.0, hours * 3600.0,
+        np.uint64(seed), np.uint64(number_of(found.time[r], *place)), True, MIXING_SHARE,
+        x[0] - dx / 2, dx, x.size, y[0] - dy / 2, dy, y.size, 3600.0 if srr.shape[0] > 1 else hours * 3600.0,
+        srr, ends, left,
+    )  # fmt: skip
+
+
+def _seconds(time: NDArray[Any]) -> Floats:
+    seconds: Floats = time.astype("datetime64[ns]").astype(np.int64) / 1e9
+    return seconds
+
+
+def _axis(grid: xr.Dataset, name: str) -> Floats:
+    if name not in grid.coords and name not in grid.variables:
+        raise FootprintError("The grid", [f"It has no {name}."])
+    values = grid[name].values.astype(np.float64)
+    if values.ndim != 1 or values.size < 2 or not np.allclose(np.diff(values), values[1] - values[0], rtol=1e-4):
+        raise FootprintError("The grid", [f"Its {name} is not evenly spaced, expected two or more centres of cells."])
+    if not values[1] > values[0]:
+        raise FootprintError("The grid", [f"Its {name} decreases, expected it increasing."])
+    return values
+
+
+def _require(found: Receptors, met: Fields, *, particles: int, hours_back: int) -> None:
+    faults = [
+        f"{name} is {value}, expected 1 or more."
+        for name, value in (("particles", particles), ("hours_back", hours_back))
+        if value < 1
+    ]
+    if not met.geographic:
+        faults.append("The meteorology is on a projection, expected longitude and latitude.")
+    for name, values, axis in (("longitude", found.longitude, met.x), ("latitude", found.latitude, met.y)):
+        outside = np.flatnonzero((values < axis[0]) | (values > axis[-1]))
+        if outside.size:
+            first = int(outside[0])
+            faults.append(
+                f"Receptor {first} lies at {name} {values[first]:g}, outside of the meteorology "
+                f"({axis[0]:g} to {axis[-1]:g}), and {outside.size - 1} others do."
+            )
+    if faults:
+        raise FootprintError("Footprints", faults)
+    seconds = _seconds(found.time)
+    met.require_covers(float(seconds.min()) - hours_back * 3600.0, float(seconds.max()))
+
+
+def _dataset(
+    found: Receptors, x: Floats, y: Floats, srr: Any, exits: Floats, ends: Floats | None, *, hourly: bool,
+    attrs: dict[str, Any],
+) -> xr.Dataset:  # fmt: skip
+    about = {"units": SRR_UNITS, "long_name": "mole fraction at the receptor for a unit flux from the whole cell"}
+    variables: dict[str, Any] = {
+        "srr": (("receptor", "latitude", "longitude"), srr.sum(axis=1), about),
+        "fraction_outside": ("receptor", exits.sum(axis=(1, 2)), {"units": "1"}),
+        "exit_share": (
+            ("receptor", "side", "exit_height"),
+            exits,
+            {"units": "1", "long_name": "share of the air that came in there"},
+        ),
+        "release_lon": ("receptor", found.longitude, {"units": "degrees_east"}),
+        "release_lat": ("receptor", found.latitude, {"units": "degrees_north"}),
+        "release_height": ("receptor", found.height, {"units": "m"}),
+    }
+    if hourly:
+        variables["srr_back"] = (("receptor", "hours_back", "latitude", "longitude"), srr, about)
+    if ends is not None:
+        names = (("end_longitude", 1, "degrees_east"), ("end_latitude", 2, "degrees_north"), ("end_height", 3, "m"))
+        for name, column, unit in names:
+            variables[name] = (("receptor", "particle"), ends[:, :, column], {"units": unit})
+        end = (ends[:, :, 0] * 1e9).round().astype(np.int64).astype("datetime64[ns]")
+        variables["end_time"] = (("receptor", "particle"), end)
+    coords: dict[str, Any] = {
+        "longitude": ("longitude", x, {"units": "degrees_east"}),
+        "latitude": ("latitude", y, {"units": "degrees_north"}),
+        "time": ("receptor", found.time.astype("datetime64[ns]")),
+        "side": ("side", np.array(SIDES, dtype=object)),
+        "exit_height": ("exit_height", 0.5 * (EXIT_HEIGHTS[1:] + EXIT_HEIGHTS[:-1]), {"units": "m"}),
+    }
+    if hourly:
+        coords["hours_back"] = ("hours_back", np.arange(srr.shape[1]) + 0.5, {"units": "hours"})
+    if found.site is not None:
+        coords["site"] = ("receptor", found.site)
+    ds = xr.Dataset(variables, coords, attrs)
+    require(ds, FOOTPRINT)
+    return ds
