@@ -1,0 +1,155 @@
+"""ERA5 as the particle model wants it, real and made up; tracks on real fields; winds turned; what is refused."""
+
+import gzip
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from inversion.errors import FootprintError
+from inversion.transport import era5, particles
+from inversion.transport.era5 import GRAVITY, R_DRY
+from inversion.transport.fields import LEVELS
+from inversion.transport.tracks import Points, tracks
+
+UTM = "EPSG:32632"
+
+
+@pytest.fixture(scope="module")
+def munich(shared):
+    """Three hours of ERA5 on a UTM grid, without the edges where it has nothing."""
+    files = sorted((shared / "data" / "meteorology").glob("era5_utm32_*.nc"))
+    return [xr.load_dataset(file).isel(y=slice(1, -2), x=slice(1, -1)) for file in files]
+
+
+def parcels(shared, minute):
+    name = f"fwd_dt60_2025_05_01_{minute // 60:02d}_{minute % 60:02d}_00.tab.gz"
+    with gzip.open(shared / "data" / "meteorology" / "mptrac_forward" / name, "rt") as stream:
+        return np.array([[float(x) for x in line.split()] for line in stream if line.strip() and line[0] != "#"])
+
+
+def test_tracks_on_real_fields_are_those_of_mptrac(shared):
+    files = sorted((shared / "data" / "meteorology").glob("era5_utm32_*.nc"))
+    ds = xr.concat([xr.load_dataset(file)[["u", "v", "w"]] for file in files], "time")
+    begin, end = parcels(shared, 0), parcels(shared, 120)
+    found = tracks(ds, Points(begin[:, 2], begin[:, 3], begin[:, 9] * 100), seconds=7200)
+    off = np.hypot(found.x - end[:, 2], found.y - end[:, 3])
+    assert off.max() <= 1.0
+    assert np.abs(found.pressure / 100 - end[:, 9]).max() <= 0.002
+    # Turned into the grid, as they should be, winds lead elsewhere: that is another convention, not noise.
+    assert np.hypot(*(end[:, 2:4] - begin[:, 2:4]).T).max() > 10_000
+    with pytest.raises(FootprintError, match="It lasts 7200 s, the tracks need 9000 s"):
+        tracks(ds, Points(begin[:, 2], begin[:, 3], begin[:, 9] * 100), seconds=9000)
+    with pytest.raises(FootprintError, match="1 parcels begin outside of the meteorology's x"):
+        tracks(ds, Points(np.array([0.0]), begin[:1, 3], begin[:1, 9] * 100), seconds=60)
+
+
+def test_winds_are_turned_to_east_and_north():
+    longitude, latitude = np.array([[9.0, 12.0]]), np.array([[48.0, 48.0]])
+    east, north = era5.rotated(np.ones((1, 2)), np.zeros((1, 2)), longitude=longitude, latitude=latitude, crs=UTM)
+    np.testing.assert_allclose(east**2 + north**2, 1.0)
+    assert north[0, 0] == pytest.approx(0, abs=1e-4)  # on the central meridian
+    # Convergence of the meridians: tan γ = tan(λ - λ_0) sin φ; the x axis points south of east there.
+    expected = np.arctan(np.tan(np.radians(3.0)) * np.sin(np.radians(48.0)))
+    assert np.arctan2(north[0, 1], east[0, 1]) == pytest.approx(-expected, abs=2e-4)
+
+
+def test_real_era5_becomes_fields_on_heights(munich):
+    met = era5.fields(munich)
+    assert met.u.shape == (3, LEVELS.size, 27, 15)
+    assert met.geographic
+    density_aloft = met.rho[:, LEVELS == 4000.0] / met.rho[:, :1]
+    assert ((density_aloft > 0.6) & (density_aloft < 0.75)).all()
+    assert np.abs(met.w).max() < 1.0
+    assert (met.ustar > 0).all()
+    # Hydrostatic: the weight of the column is the pressure at its foot.
+    ds = munich[0]
+    weight = np.trapezoid(met.rho[0].mean(axis=(1, 2)), LEVELS) * GRAVITY
+    assert weight == pytest.approx(float(ds["sp"].mean()), rel=0.08)
+    where = xr.Dataset(
+        {
+            "time": ("receptor", [ds["time"].values[0] + np.timedelta64(2, "h")]),
+            "longitude": ("receptor", [10.0]),
+            "latitude": ("receptor", [47.5]),
+            "height": ("receptor", [100.0]),
+        }
+    )
+    grid = xr.Dataset(coords={"longitude": np.arange(8.5, 11.6, 0.1), "latitude": np.arange(45.5, 49.6, 0.1)})
+    assert float(particles.footprints(where, met, grid, particles=100, hours_back=2)["srr"].sum()) > 0
+
+
+def column(*, hours=3, theta=lambda z: np.where(z < 1000, 300.0, 300.0 + 0.01 * (z - 1000)), heat=150.0):
+    """ERA5-named data of one profile everywhere: potential temperature by height, dry, a wind of 5 m/s."""
+    pressure = np.arange(1000, 150, -25) * 100.0
+    z = -8000 * np.log(pressure / 101_325)
+    t = theta(z) * (pressure / 101_325) ** (R_DRY / 1004.7)
+    time = np.datetime64("2026-06-01") + np.arange(hours).astype("timedelta64[h]")
+    lat, lon = np.arange(30, 33.1, 1.0), np.arange(110, 114.1, 1.0)
+    dims, surface = ("time", "level", "latitude", "longitude"), ("time", "latitude", "longitude")
+    shape = hours, pressure.size, lat.size, lon.size
+
+    def of(values):
+        return dims, np.broadcast_to(np.asarray(values)[None, :, None, None], shape).copy()
+
+    def flat(value):
+        return surface, np.full((hours, lat.size, lon.size), float(value))
+
+    variables = {
+        name: of(np.full(pressure.size, value)) for name, value in (("u", 5.0), ("v", 0.0), ("w", 0.0), ("q", 1e-5))
+    }
+    variables["t"] = of(t)
+    surfaces = {
+        "sp": 101_325,
+        "t2m": 300.0,
+        "d2m": 230.0,
+        "u10": 3.0,
+        "v10": 0.0,
+        "ishf": -heat,
+        "iews": 0.15,
+        "inss": 0.0,
+    }
+    variables |= {name: flat(value) for name, value in surfaces.items()}
+    return xr.Dataset(variables, {"time": time, "level": pressure / 100, "latitude": lat, "longitude": lon})
+
+
+def test_stability_and_layer_of_a_profile_that_is_known():
+    met = era5.fields(column())
+    rho = 101_325 / (R_DRY * 300.0)
+    ustar = np.sqrt(0.15 / rho)
+    assert met.ustar == pytest.approx(ustar, rel=1e-3)
+    assert met.stability == pytest.approx(-0.4 * 9.80665 * 150 / (rho * 1004.7 * 300 * ustar**3), rel=1e-2)
+    assert met.layer == pytest.approx(1100, abs=150)  # the inversion begins at 1000 m
+    stars = (9.80665 / 300 * 150 / (rho * 1004.7) * met.layer[0, 0, 0]) ** (1 / 3)
+    assert met.wstar == pytest.approx(stars, rel=0.02)
+    assert np.abs(met.w).max() < 1e-6
+    stable = era5.fields(column(theta=lambda z: 300 + 0.01 * z, heat=-30.0))
+    assert (stable.stability > 0).all()
+    assert (stable.wstar == 0).all()
+    assert (stable.layer < 400).all()
+
+
+def test_spellings_accumulated_fluxes_and_order_do_not_matter():
+    ds = column()
+    met = era5.fields(ds)
+    new = {"t2m": "2t", "d2m": "2d", "u10": "10u", "v10": "10v", "level": "plev", "time": "valid_time"}
+    other = ds.rename(new).assign_coords(plev=ds["level"].values * 100)
+    other["sshf"] = other["ishf"] * 3600
+    other = other.drop_vars("ishf").isel(latitude=slice(None, None, -1), plev=slice(None, None, -1))
+    parts = [other.isel(valid_time=[k]) for k in (2, 0, 1)]
+    again = era5.fields(parts)
+    for name in ("u", "w", "rho", "layer", "stability", "ustar"):
+        np.testing.assert_allclose(getattr(again, name), getattr(met, name), rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_refused():
+    ds = column()
+    with pytest.raises(FootprintError, match=r"Variables are missing: t2m \(t2m or 2t\), ishf or sshf"):
+        era5.fields(ds.drop_vars(["t2m", "ishf"]))
+    with pytest.raises(FootprintError, match="There is a gap after 2026-06-01T01:00:00: steps of 3600 to 7200 s"):
+        era5.fields(column(hours=5).isel(time=[0, 1, 3, 4]))
+    with pytest.raises(FootprintError, match="1 times are there twice"):
+        era5.fields([ds, ds.isel(time=[2])])
+    with pytest.raises(FootprintError, match="It has 1 time, expected two or more"):
+        era5.fields(ds.isel(time=[0]))
+    with pytest.raises(FootprintError, match="names no grid mapping: give crs="):
+        era5.fields(ds.rename({"latitude": "y", "longitude": "x"}))
