@@ -46,7 +46,7 @@ def test_weights_are_those_of_the_pressure_levels(shared, name, gas):
     middle = 0.5 * (p[:, 1:] + p[:, :-1])
     thickness = -np.diff(np.concatenate([p[:, :1], middle, np.zeros_like(p[:, :1])], axis=1), axis=1) / p[:, :1]
     # Gravity and humidity are in the files' weights and not here.
-    # Some GOSAT soundings have another surface pressure in their weights than in their lowest level: the median has not.
+    # Some GOSAT soundings have another surface pressure in their weights than in their lowest level.
     off = np.abs(ds["weight"].values - thickness).max(axis=1)
     assert np.median(off) < 2e-3
 

@@ -1,0 +1,134 @@
+"""`skyledger footprints run`: killed and resumed, on processes and on Dask, and what is wrong with a configuration."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+from dask import distributed
+
+from deploy.errors import DeployError
+from deploy.jobs import footprints
+from inversion.datasets import FOOTPRINT
+from qc.schema import require
+
+CONFIG = """
+model = "plume"
+hours = 24
+meteorology = "met.nc"
+output = "out.nc"
+start = 2024-01-02T00:00:00Z
+end = 2024-01-03T16:00:00Z
+piece = 4
+[grid.longitude]
+first = 110.0
+last = 120.0
+step = 0.5
+[grid.latitude]
+first = 25.0
+last = 35.0
+step = 0.5
+[[inlet]]
+site = "AAA"
+longitude = 115.1
+latitude = 30.1
+height = 50
+[[inlet]]
+site = "AAA"
+longitude = 115.1
+latitude = 30.1
+height = 100
+"""
+
+
+def folder(path, text=CONFIG):
+    path.mkdir()
+    when = np.datetime64("2024-01-01", "ns") + np.arange(80) * np.timedelta64(1, "h")
+    wave = np.sin(np.arange(80) / 5)
+    fields = {"u": 3 + wave, "v": 1 - wave, "blh": 800 + 300 * wave, "rho": 1.2 + 0 * wave}
+    fields |= {"sigma_v": 0.6 + 0 * wave, "sigma_w": 0.4 + 0 * wave}
+    xr.Dataset({k: ("time", v) for k, v in fields.items()}, {"time": when}).to_netcdf(path / "met.nc")
+    (path / "run.toml").write_text(text)
+    return path / "run.toml"
+
+
+def command(config):
+    return [sys.executable, "-m", "deploy", "footprints", "run", str(config)]
+
+
+def test_killed_and_resumed_gives_the_same_bytes(tmp_path):
+    whole, killed = folder(tmp_path / "whole"), folder(tmp_path / "killed")
+    footprints.compute(footprints.read_run(whole))
+    process = subprocess.Popen(command(killed), start_new_session=True, stdout=subprocess.DEVNULL)
+    pieces = killed.parent / "out.nc.pieces"
+    deadline = time.monotonic() + 60
+    while len(list(pieces.glob("*/*.nc"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    there = {path: path.stat().st_mtime_ns for path in pieces.glob("*/*.nc")}
+    assert 2 <= len(there) < 20
+    assert not (killed.parent / "out.nc").exists()
+    heard = []
+    footprints.compute(footprints.read_run(killed), told=lambda done, total: heard.append((done, total)))
+    assert heard[0] == (4 * len(there), 80)  # what was there is not computed again
+    assert heard[-1] == (80, 80)
+    assert (killed.parent / "out.nc").read_bytes() == (whole.parent / "out.nc").read_bytes()
+    assert not pieces.exists()
+
+
+def test_the_command_writes_zarr(tmp_path):
+    config = folder(tmp_path / "a", CONFIG.replace('"out.nc"', '"out.zarr"\nformat = "zarr"').replace("03T16", "02T04"))
+    done = subprocess.run(command(config), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with xr.open_zarr(config.parent / "out.zarr") as ds:
+        require(ds, FOOTPRINT)
+        assert ds["srr"].shape == (8, 21, 21)
+        assert float(ds["srr"].sum()) > 0
+
+
+def test_workers_of_dask_give_the_same(tmp_path):
+    text = CONFIG.replace("03T16", "02T08")
+    ours, theirs = folder(tmp_path / "ours", text), folder(tmp_path / "theirs", text)
+    footprints.compute(footprints.read_run(ours), workers=2)
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        footprints.compute(footprints.read_run(theirs), scheduler=cluster.scheduler_address)
+    assert (ours.parent / "out.nc").read_bytes() == (theirs.parent / "out.nc").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("hours = 24", "huors = 24", "did you mean 'hours'"),
+        ('model = "plume"', 'model = "plum"', "did you mean 'plume'"),
+        ('"met.nc"', '"none.nc"', "there is no file"),
+        ("end = 2024-01-03", "end = 2023-01-03", "start before end"),
+        ("height = 50", "heigth = 50", "height: is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_configuration_is_said(tmp_path, old, new, words):
+    config = folder(tmp_path / "a", CONFIG.replace(old, new))
+    with pytest.raises(DeployError, match=words):
+        footprints.read_run(config)
+
+
+def test_pieces_of_another_run_are_not_taken(tmp_path):
+    config = folder(tmp_path / "a")
+    (config.parent / "out.nc.pieces" / "another").mkdir(parents=True)
+    with pytest.raises(DeployError, match="another configuration"):
+        footprints.compute(footprints.read_run(config))
+
+
+def test_receptors_from_a_table(tmp_path):
+    text = CONFIG.partition("[[inlet]]")[0].replace("piece = 4", 'receptors = "list.csv"')
+    config = folder(tmp_path / "a", text)
+    (config.parent / "list.csv").write_text(
+        "time,longitude,latitude,height,site\n2024-01-02T03:00:00Z,115.1,30.1,50,AAA\n"
+    )
+    with xr.open_dataset(footprints.compute(footprints.read_run(config))) as ds:
+        assert ds["time"].values[0] == np.datetime64("2024-01-02T03")
+        assert ds["release_height"].values.tolist() == [50.0]
