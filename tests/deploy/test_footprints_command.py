@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +133,11 @@ def test_receptors_from_a_table(tmp_path):
     with xr.open_dataset(footprints.compute(footprints.read_run(config))) as ds:
         assert ds["time"].values[0] == np.datetime64("2024-01-02T03")
         assert ds["release_height"].values.tolist() == [50.0]
+
+
+def test_the_page_shows_a_configuration_that_works(tmp_path):
+    page = (Path(__file__).parents[2] / "inversion/README.md").read_text(encoding="utf-8")
+    text = page.partition("```toml\n")[2].partition("```")[0]
+    config = folder(tmp_path / "a", text.replace("meteorology.nc", "met.nc"))
+    run = footprints.read_run(config)
+    assert (run.model, run.hours, run.piece, len(run.inlets)) == ("plume", 48.0, 64, 1)
