@@ -49,12 +49,21 @@ FOOTPRINT: Final = Schema(
             long_name="share of the air that left the domain",
         ),
         Variable(
-            "srr_back",
+            "srr_time_resolved",
             ("receptor", "hours_back", "latitude", "longitude"),
             "f",
             (SRR_UNITS,),
             required=False,
-            long_name="the same by hours before the receptor; their sum is srr",
+            long_name="srr by the time the flux entered the air",
+        ),
+        Variable(
+            "hours_back",
+            ("hours_back",),
+            "iuf",
+            ("h",),
+            required=False,
+            increasing=True,
+            long_name="beginning of the step, counted back from the receptor's time",
         ),
         Variable(
             "exit_share",

@@ -44,3 +44,7 @@ class CaseError(FaultsError):
 
 class SelectionError(InversionError):
     """No observations are left, or the selection asked for does not exist."""
+
+
+class ColumnError(FaultsError):
+    """Observed columns, their operators or profiles that cannot be used."""

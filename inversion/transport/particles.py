@@ -62,7 +62,7 @@ def footprints(
     seed : int
         Of the random numbers.
     hourly : bool
-        Also by hours before the receptor: ``srr_back`` (receptor, hours_back, latitude, longitude).
+        Also by hours before the receptor: ``srr_time_resolved`` (receptor, hours_back, latitude, longitude).
     endpoints : bool
         Also where each particle ended.
 
@@ -195,7 +195,7 @@ def _dataset(
         "release_height": ("receptor", found.height, {"units": "m"}),
     }
     if hourly:
-        variables["srr_back"] = (("receptor", "hours_back", "latitude", "longitude"), srr, about)
+        variables["srr_time_resolved"] = (("receptor", "hours_back", "latitude", "longitude"), srr, about)
     if ends is not None:
         names = (("end_longitude", 1, "degrees_east"), ("end_latitude", 2, "degrees_north"), ("end_height", 3, "m"))
         for name, column, unit in names:
@@ -210,7 +210,7 @@ def _dataset(
         "exit_height": ("exit_height", 0.5 * (EXIT_HEIGHTS[1:] + EXIT_HEIGHTS[:-1]), {"units": "m"}),
     }
     if hourly:
-        coords["hours_back"] = ("hours_back", np.arange(srr.shape[1]) + 0.5, {"units": "hours"})
+        coords["hours_back"] = ("hours_back", np.arange(srr.shape[1]), {"units": "h"})
     if found.site is not None:
         coords["site"] = ("receptor", found.site)
     ds = xr.Dataset(variables, coords, attrs)

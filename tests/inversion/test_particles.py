@@ -235,7 +235,9 @@ def test_a_receptor_gets_the_same_alone_and_among_others(china):
         alone = particles.footprints(receptors().isel(receptor=[r]), china, GRID, **options)
         for name in together.data_vars:
             assert alone[name].values[0].tobytes() == together[name].values[r].tobytes(), name
-    np.testing.assert_allclose(together["srr_back"].sum("hours_back").values, together["srr"].values, rtol=1e-5)
+    np.testing.assert_allclose(
+        together["srr_time_resolved"].sum("hours_back").values, together["srr"].values, rtol=1e-5
+    )
     other = particles.footprints(receptors(), china, GRID, **options | {"seed": 8})
     assert not np.array_equal(other["srr"].values, together["srr"].values)
     assert (together["srr"].values >= 0).all()
