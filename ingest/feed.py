@@ -39,6 +39,13 @@ news AS (
     SELECT i.id, c.t_from, c.t_to - interval '1 ms' FROM span, cylinder_correction c
     JOIN instrument i ON i.station_id = c.station_id
     WHERE c.xid >= span.first AND c.xid < span.until
+    UNION ALL
+    SELECT e.instrument_id, e.time, coalesce(
+        (SELECT min(n.time) FROM event n
+         WHERE n.instrument_id = e.instrument_id AND n.event = e.event AND n.time > e.time),
+        e.time + interval '1 day')
+    FROM span, message m JOIN event e ON e.message_id = m.id
+    WHERE m.state = 'stored' AND m.xid >= span.first AND m.xid < span.until AND e.event = 'valve_moved'
 )
 SELECT s.name, i.name, w.first, w.last
 FROM (
@@ -52,7 +59,7 @@ ORDER BY s.name, i.name, w.first"""
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """New readings of one instrument, flags by hand upon them, or a correction of its cylinders.
+    """New readings of an instrument, flags by hand upon them, a correction of its cylinders, or a move of its valve.
 
     Parameters
     ----------

@@ -355,6 +355,28 @@ def extent_on(conn: Connection, *, station: str, instrument: str) -> tuple[np.da
     return first, last
 
 
+VALVE_MOVED: Final = "valve_moved"
+"""The event by which a valve that is not part of the instrument says its position: ``{"port": "3"}``."""
+_MOVES: Final = """
+SELECT e.time, e.detail ->> 'port' FROM event e JOIN instrument i ON i.id = e.instrument_id
+JOIN station s ON s.id = i.station_id
+WHERE s.name = %(station)s AND i.name = %(instrument)s AND e.event = %(event)s AND e.detail ->> 'port' IS NOT NULL
+  AND e.time < %(end)s AND e.time >= coalesce((
+    SELECT max(b.time) FROM event b
+    WHERE b.instrument_id = i.id AND b.event = %(event)s AND b.detail ->> 'port' IS NOT NULL AND b.time <= %(start)s
+  ), '-infinity')
+ORDER BY e.time, e.id"""
+
+
+def valve_moves(
+    conn: Connection, *, station: str, instrument: str, start: Time, end: Time
+) -> list[tuple[np.datetime64, str]]:
+    """Return when a valve reached which port by its events, in order: in a stretch of time, and the last before it."""
+    given = {"station": station, "instrument": instrument, "event": VALVE_MOVED}
+    rows = conn.execute(_MOVES, given | {"start": instant(start), "end": instant(end)})
+    return [(np.datetime64(time.astimezone(UTC).replace(tzinfo=None), "ns"), str(port)) for time, port in rows]
+
+
 # --- means ------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 
 import station_agent
 from deploy.errors import DeployError
-from deploy.jobs import difference, network
+from deploy.jobs import difference, network, valve
 from deploy.jobs.hand import by_hand, entries
 from deploy.jobs.network import Span
 from ingest import database, ledger, read, series, standards
@@ -165,8 +165,8 @@ class _Work:
     def readings(self, span: Span) -> xr.Dataset:
         """Return the instrument's readings in a span."""
         start, end = (read.instant(moment) for moment in span)
-        where = {"station": self._task.station.name, "instrument": self._task.instrument.name}
-        return read.readings(self._dsn, **where, start=start, end=end)
+        station, instrument = self._task.station.name, self._task.instrument.name
+        return valve.readings(self._dsn, station=station, instrument=instrument, start=start, end=end)
 
     def by_hand(self, span: Span) -> list[ledger.Row]:
         """Return what is in force of the ledger for the instrument in a span."""

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from deploy.errors import DeployError
-from deploy.jobs import evaluation, network
+from deploy.jobs import evaluation, network, valve
 from deploy.jobs.hand import by_hand, entries
 from ingest import database, origin, read, standards
 from ingest.errors import NoMeansError
@@ -85,7 +85,7 @@ def explain(
 def _of_series(dsn: str, config: pipeline.Config, minute: np.datetime64, gas: str | None) -> Iterator[str]:
     margin = np.timedelta64(int(config.margin_seconds * 1e9), "ns")
     start, end = (read.instant(edge) for edge in (minute - margin, minute + _MINUTE + margin))
-    readings = read.readings(dsn, station=config.station, instrument=config.instrument, start=start, end=end)
+    readings = valve.readings(dsn, station=config.station, instrument=config.instrument, start=start, end=end)
     with database.connect(dsn) as conn:
         rows = [
             row

@@ -1,6 +1,7 @@
 """Quality control as the readings come, and all at once: the same; and what a change touches, and nothing else."""
 
 import sys
+import time
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 from deploy.__main__ import main
 from deploy.errors import DeployError
 from deploy.jobs import network, qc
-from ingest import catalogue, ledger, read, standards
+from ingest import catalogue, decode, ledger, read, standards
 from ingest.database import connect
 from ingest.migrate import migrate
+from ingest.store import Writer
 from qc.flags import Cause, Outcome, outcome
 from qc.pipeline import Config
 from station_agent.sample import Sample
+from station_agent.wire import encode_event, instrument_topic, parse_topic
 from tests.deploy.processes import eventually
 from tests.deploy.test_qc_job import START, put
 from tests.path.network import STATION, document
@@ -376,3 +379,40 @@ def test_a_series_whose_configuration_is_wrong_stops_no_other_and_loses_nothing(
         conn.execute("UPDATE instrument_port SET port = '10'")
     assert sum(result.minutes for result in qc.run_once(store, series())) >= 120
     assert qc.rerun(store, series(), **SPAN) == []
+
+
+def move(dsn, second, port, *, seq):
+    """An event of a valve, as an agent sends it."""
+    when = (START + second) * 10**9
+    payload = encode_event("valve_moved", time_ns=when, detail={"port": port}, spool="valve", seq=seq)
+    topic = parse_topic(instrument_topic(STATION, "g2301", "event"))
+    said = decode.contents(decode.Message.received(topic, payload), now_ms=int(time.time() * 1000))
+    with connect(dsn) as conn:
+        assert Writer(conn).write([said]).results[0].outcome == "stored"
+
+
+def test_a_valve_that_speaks_by_events(store):
+    """Rows without a port: standards are found by what the valve says, also when it says so late."""
+    rows = list(samples(0, 3 * DAY))
+    silent = [Sample(row.time_ns, row.values) for row in rows]
+    put(store, silent, seq=1)
+    qc.run_once(store, series())
+    ports = [row.port for row in rows]
+    changes = [(k * STEP, port) for k, port in enumerate(ports) if k == 0 or port != ports[k - 1]]
+    for k, (second, port) in enumerate(changes):
+        move(store, second, port, seq=k + 1)
+    assert eventually(lambda: moves_heard(store))
+    qc.run_once(store, series())
+    spoken = minutes(store)
+    assert (outcome(spoken["co2_tests"].values, Cause.CALIBRATION) == Outcome.GOOD).mean() > 0.95
+    assert len(_shown(store)["co2"].start) == 12
+    second_day = (spoken["time"].values > at(DAY)) & (spoken["time"].values < at(2 * DAY))
+    assert second_day.sum() > 1400
+    assert not spoken["co2_provisional"].values[second_day].any()
+
+
+def moves_heard(dsn):
+    with connect(dsn) as conn:
+        return conn.execute(
+            "SELECT max(xid::text::bigint) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM message"
+        ).fetchone()[0]
