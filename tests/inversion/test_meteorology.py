@@ -128,6 +128,12 @@ def test_stability_and_layer_of_a_profile_that_is_known():
     assert (stable.layer < 400).all()
 
 
+def test_density_is_that_of_dry_air():
+    dry, moist = (era5.fields(column().assign(q=lambda d, q=q: d["q"] * 0 + q)) for q in (0.0, 0.02))
+    aloft = np.flatnonzero((LEVELS >= 100) & (LEVELS <= 500))  # above, moist air also lifts the pressure levels
+    np.testing.assert_allclose(moist.rho[:, aloft] / dry.rho[:, aloft], (1 - 0.02) / (1 + 0.61 * 0.02), rtol=3e-3)
+
+
 def test_spellings_accumulated_fluxes_and_order_do_not_matter():
     ds = column()
     met = era5.fields(ds)
