@@ -104,6 +104,7 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
 ) -> Any:  # fmt: skip
     """Follow the particles of one release; see `inversion.transport.particles`.
 
+    ``x0``, ``y0``, ``z0`` (count,) are where each begins.
     ``srr`` (bins, gny, gnx) is added to: s m2 per mol, for one particle's share; ``ends`` (count, 4) get time, x, y, z
     where each ended; ``left`` (count,) the side it left by (0 none, 1 west, 2 east, 3 south, 4 north). Returns
     particle-seconds within the layer and altogether.
@@ -115,7 +116,7 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
     inside_seconds = total_seconds = 0.0
     for particle in range(count):
         chance.start(state, seed, receptor, particle)
-        x, y, z, elapsed = x0, y0, z0, 0.0
+        x, y, z, elapsed = x0[particle], y0[particle], z0[particle], 0.0
         omega, along, across = chance.normal(state), chance.normal(state), chance.normal(state)
         was_inside, side = True, 0
         while elapsed < duration:

@@ -129,10 +129,11 @@ def _follow(
     place = float(found.longitude[r]), float(found.latitude[r]), float(found.height[r])
     x, y = axes
     dx, dy = x[1] - x[0], y[1] - y[0]
+    x0, y0, z0 = (np.full(ends.shape[0], at) for at in place)
     kernel.follow(
         met.time, met.y, met.x, met.u, met.v, met.w, met.rho,
         met.layer, met.ustar, met.wstar, met.stability, met.geographic,
-        _seconds(found.time[r : r + 1])[0], *place, ends.shape[0], -1.0, hours * 3600.0,
+        _seconds(found.time[r : r + 1])[0], x0, y0, z0, ends.shape[0], -1.0, hours * 3600.0,
         np.uint64(seed), np.uint64(number_of(found.time[r], *place)), True, MIXING_SHARE,
         x[0] - dx / 2, dx, x.size, y[0] - dy / 2, dy, y.size, 3600.0 if srr.shape[0] > 1 else hours * 3600.0,
         srr, ends, left,
