@@ -107,7 +107,7 @@ class _Cloud:
             met.time, met.y, met.x, met.u, met.v, met.w, met.rho,
             met.layer, met.ustar, met.wstar, met.stability, met.geographic,
             start, x, y, z, x.size, 1.0, seconds, np.uint64(self._seed), np.uint64(self._calls), True, 0.0, False,
-            1e9, 1e9, 1, 1e9, 1e9, 1, _ONE_BIN, _NOWHERE.copy(), ends, left, _NO_MOMENTS,
+            1e9, 1e9, 1, 1e9, 1e9, 1, _ONE_BIN, met.bounds, _NOWHERE.copy(), ends, left, _NO_MOMENTS,
         )  # fmt: skip
         return ends, left == 0
 

@@ -99,13 +99,14 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
     layer: Any, ustar_field: Any, wstar_field: Any, stability_field: Any, geographic: Any,
     start: Any, x0: Any, y0: Any, z0: Any, count: Any, direction: Any, duration: Any, seed: Any, receptor: Any,
     turbulent: Any, mixing_share: Any, near_field: Any,
-    gx: Any, gdx: Any, gnx: Any, gy: Any, gdy: Any, gny: Any, bin_of: Any,
+    gx: Any, gdx: Any, gnx: Any, gy: Any, gdy: Any, gny: Any, bin_of: Any, bounds: Any,
     srr: Any, ends: Any, left: Any, moments: Any,
 ) -> Any:  # fmt: skip
     """Follow the particles of one release; see `inversion.transport.particles`.
 
     ``x0``, ``y0``, ``z0`` (count,) are where each begins; ``near_field`` says that h_mix grows from there on.
-    ``bin_of`` (hours x 12,) is the bin of each `OUTER` since the release.
+    ``bin_of`` (hours x 12,) is the bin of each `OUTER` since the release; ``bounds`` (4,) the lowest and highest x and
+    y beyond which particles are not followed.
     ``srr`` (bins, gny, gnx) is added to: s m2 per mol, for one particle's share; ``ends`` (count, 4) get time, x, y, z
     where each ended; ``left`` (count,) the side it left by (0 none, 1 west, 2 east, 3 south, 4 north); ``moments``
     (bins, 5) is added to: time, and time by x, y, x², y², both counted from where the particle began. Returns
@@ -280,13 +281,13 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
                 moments[part, 4] += dt * away_y * away_y
             elapsed += dt
             total_seconds += dt
-            if x < x_axis[0]:
+            if x < bounds[0]:
                 side = 1
-            elif x > x_axis[x_axis.size - 1]:
+            elif x > bounds[1]:
                 side = 2
-            elif y < y_axis[0]:
+            elif y < bounds[2]:
                 side = 3
-            elif y > y_axis[y_axis.size - 1]:
+            elif y > bounds[3]:
                 side = 4
             if side:
                 break

@@ -91,7 +91,8 @@ def footprints(  # noqa: PLR0913  what is kept and how, all by keyword
     -------
     xr.Dataset
         FOOTPRINT: ``srr``, ``fraction_outside``, and ``exit_share`` (receptor, side, exit_height), the share of the air
-        that came in through each side of the meteorology's domain, by height.
+        that came in through each side of the grid, by height: there a particle's way ends, for what it took up before
+        is the background's.
 
     Raises
     ------
@@ -102,7 +103,11 @@ def footprints(  # noqa: PLR0913  what is kept and how, all by keyword
     if faults:
         raise FootprintError("The receptors", faults)
     x, y = (_axis(grid, name) for name in ("longitude", "latitude"))
-    _require(found, meteorology, particles=particles, hours_back=hours_back, smoothing=smoothing)
+    _require(found, _bounds((x, y), meteorology), particles=particles, hours_back=hours_back, smoothing=smoothing)
+    if not meteorology.geographic:
+        raise FootprintError("The meteorology", ["It is on a projection, expected longitude and latitude."])
+    seconds = _seconds(found.time)
+    meteorology.require_covers(float(seconds.min()) - hours_back * 3600.0, float(seconds.max()))
     way = _Way(hours_back, seed, near_field, _bins(hours_back, hourly=hourly, smooth=smoothing > 0))
     bins = int(way.bin_of[-1]) + 1
     srr = np.zeros((found.size, bins if hourly else 1, y.size, x.size), dtype=np.float32)
@@ -195,9 +200,18 @@ def _follow(
         met.layer, met.ustar, met.wstar, met.stability, met.geographic,
         _seconds(found.time[r : r + 1])[0], x0, y0, z0, ends.shape[0], -1.0, way.hours * 3600.0,
         np.uint64(way.seed), np.uint64(number_of(found.time[r], *place)), True, MIXING_SHARE, way.near_field,
-        x[0] - dx / 2, dx, x.size, y[0] - dy / 2, dy, y.size, way.bin_of,
+        x[0] - dx / 2, dx, x.size, y[0] - dy / 2, dy, y.size, way.bin_of, _bounds(axes, met),
         srr, ends, left, moments,
     )  # fmt: skip
+
+
+def _bounds(axes: tuple[Floats, Floats], met: Fields) -> Floats:
+    """Return the lowest and highest x and y of the grid's cells, within the meteorology (4,)."""
+    edges = [
+        (max(axis[0] - (axis[1] - axis[0]) / 2, air[0]), min(axis[-1] + (axis[1] - axis[0]) / 2, air[-1]))
+        for axis, air in zip(axes, (met.x, met.y), strict=True)
+    ]
+    return np.array(edges).ravel()
 
 
 def _seconds(time: NDArray[Any]) -> Floats:
@@ -216,7 +230,7 @@ def _axis(grid: xr.Dataset, name: str) -> Floats:
     return values
 
 
-def _require(found: Receptors, met: Fields, *, particles: int, hours_back: int, smoothing: float) -> None:
+def _require(found: Receptors, bounds: Floats, *, particles: int, hours_back: int, smoothing: float) -> None:
     faults = [
         f"{name} is {value}, expected 1 or more."
         for name, value in (("particles", particles), ("hours_back", hours_back))
@@ -224,20 +238,19 @@ def _require(found: Receptors, met: Fields, *, particles: int, hours_back: int, 
     ]
     if not (np.isfinite(smoothing) and smoothing >= 0):
         faults.append(f"smoothing is {smoothing}, expected 0 or more.")
-    if not met.geographic:
-        faults.append("The meteorology is on a projection, expected longitude and latitude.")
-    for name, values, axis in (("longitude", found.longitude, met.x), ("latitude", found.latitude, met.y)):
-        outside = np.flatnonzero((values < axis[0]) | (values > axis[-1]))
+    for name, values, (low, high) in (
+        ("longitude", found.longitude, bounds[:2]),
+        ("latitude", found.latitude, bounds[2:]),
+    ):
+        outside = np.flatnonzero((values < low) | (values > high))
         if outside.size:
             first = int(outside[0])
             faults.append(
-                f"Receptor {first} lies at {name} {values[first]:g}, outside of the meteorology "
-                f"({axis[0]:g} to {axis[-1]:g}), and {outside.size - 1} others do."
+                f"Receptor {first} lies at {name} {values[first]:g}, outside of grid and meteorology "
+                f"({low:g} to {high:g}), and {outside.size - 1} others do."
             )
     if faults:
         raise FootprintError("Footprints", faults)
-    seconds = _seconds(found.time)
-    met.require_covers(float(seconds.min()) - hours_back * 3600.0, float(seconds.max()))
 
 
 def _dataset(

@@ -36,7 +36,7 @@ def follow(
         met.time, met.y, met.x, met.u, met.v, met.w, met.rho, met.layer, met.ustar, met.wstar, met.stability,
         met.geographic, float(start), *begin, count, direction, hours * 3600.0,
         np.uint64(1), np.uint64(receptor), turbulent, 0.5, near_field, *grid.values(),
-        np.arange(srr.shape[0] * 12) // 12, srr, ends, left, np.zeros((0, 5)),
+        np.arange(srr.shape[0] * 12) // 12, met.bounds, srr, ends, left, np.zeros((0, 5)),
     )  # fmt: skip
     return srr, ends, left, inside, total
 
@@ -268,7 +268,7 @@ def test_what_is_refused(china):
 
     refused("particles is 0, expected 1 or more", particles=0)
     refused(
-        r"Receptor 0 lies at longitude 20, outside of the meteorology \(80 to 145\)",
+        r"Receptor 0 lies at longitude 20, outside of grid and meteorology \(80 to 145\)",
         where=receptors(1, longitude=[20.0]),
     )
     refused("the particles need .* give more files, or fewer hours back", hours_back=200)
