@@ -112,26 +112,20 @@ def footprints(  # noqa: PLR0913  what is kept and how, all by keyword
     bins = int(way.bin_of[-1]) + 1
     srr = np.zeros((found.size, bins if hourly else 1, y.size, x.size), dtype=np.float32)
     exits = np.zeros((found.size, len(SIDES), EXIT_HEIGHTS.size - 1))
-    ends = np.empty((found.size, particles, 4))
+    ends, layer_share = np.empty((found.size, particles, 4)), np.empty(found.size)
     for r in range(found.size):
         one = np.zeros((bins, y.size, x.size))
         left, moments = np.zeros(particles, np.int8), np.zeros((bins if smoothing > 0 else 0, 5))
-        _follow(found, r, meteorology, (x, y), (one, ends[r], left, moments), way)
+        layer_share[r] = _follow(found, r, meteorology, (x, y), (one, ends[r], left, moments), way)
         if smoothing > 0:
             one = _smoothed(one, moments, way.bin_of, (x, y), float(found.latitude[r]), smoothing)
         srr[r] = one if hourly else one.sum(axis=0, keepdims=True)
         for side in range(len(SIDES)):
             exits[r, side] = np.histogram(ends[r, left == side + 1, 3], EXIT_HEIGHTS)[0] / particles
-    return _dataset(
-        found,
-        x,
-        y,
-        srr,
-        exits,
-        ends if endpoints else None,
-        hourly=hourly,
-        attrs=_provenance(particles, hours_back, seed) | {"near_field": int(near_field), "smoothing": smoothing},
-    )
+    attrs = _provenance(particles, hours_back, seed) | {"near_field": int(near_field), "smoothing": smoothing}
+    ds = _dataset(found, x, y, srr, exits, ends if endpoints else None, hourly=hourly, attrs=attrs)
+    about = {"units": "1", "long_name": "share of the particles' time within the boundary layer"}
+    return ds.assign(layer_share=("receptor", layer_share, about))
 
 
 def _provenance(particles: int, hours_back: int, seed: int) -> dict[str, Any]:
@@ -189,13 +183,14 @@ class _Way:
 def _follow(
     found: Receptors, r: int, met: Fields, axes: tuple[Floats, Floats], out: tuple[Floats, Floats, Any, Floats],
     way: _Way,
-) -> None:  # fmt: skip
+) -> float:  # fmt: skip
+    """Add to the arrays what the particles of a receptor say; returns the share of their time within the layer."""
     srr, ends, left, moments = out
     place = float(found.longitude[r]), float(found.latitude[r]), float(found.height[r])
     x, y = axes
     dx, dy = x[1] - x[0], y[1] - y[0]
     x0, y0, z0 = (np.full(ends.shape[0], at) for at in place)
-    kernel.follow(
+    inside, total = kernel.follow(
         met.time, met.y, met.x, met.u, met.v, met.w, met.rho,
         met.layer, met.ustar, met.wstar, met.stability, met.geographic,
         _seconds(found.time[r : r + 1])[0], x0, y0, z0, ends.shape[0], -1.0, way.hours * 3600.0,
@@ -203,6 +198,7 @@ def _follow(
         x[0] - dx / 2, dx, x.size, y[0] - dy / 2, dy, y.size, way.bin_of, _bounds(axes, met),
         srr, ends, left, moments,
     )  # fmt: skip
+    return float(inside / total)
 
 
 def _bounds(axes: tuple[Floats, Floats], met: Fields) -> Floats:

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from inversion.errors import FootprintError
-from inversion.transport import era5, particles
+from inversion.transport import era5, footprints, particles
 from inversion.transport.era5 import GRAVITY, R_DRY
 from inversion.transport.fields import LEVELS
 from inversion.transport.tracks import Points, tracks
@@ -212,3 +212,23 @@ def test_between_pressure_levels_it_is_linear_in_the_logarithm_of_height():
         at = np.r_[10.0, height[t, above, j, i]]
         expected = np.interp(np.log(LEVELS), np.log(at), np.r_[ground[t, j, i], values[t, above, j, i]])
         np.testing.assert_allclose(found[t, :, j, i], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_meteorology_tells_the_model():
+    where = xr.Dataset(
+        {
+            "time": ("receptor", np.array(["2026-06-01T02"], "datetime64[ns]")),
+            "longitude": ("receptor", [112.0]),
+            "latitude": ("receptor", [31.5]),
+            "height": ("receptor", [50.0]),
+        }
+    )
+    grid = xr.Dataset(coords={"longitude": np.arange(110.5, 114, 0.5), "latitude": np.arange(30.5, 33, 0.5)})
+    ds = column()
+    options = {"particles": 20, "hours_back": 1}
+    found = [footprints(where, met, grid, **options) for met in (ds, [ds], era5.fields(ds))]
+    assert all(one["srr"].equals(found[0]["srr"]) for one in found)
+    assert "particles" in found[0].attrs["source"]
+    air = {"u": 3.0, "v": 0.0, "blh": 800.0, "rho": 1.2, "sigma_v": 0.6, "sigma_w": 0.4}
+    mixed = xr.Dataset({name: ("receptor", [value]) for name, value in air.items()})
+    assert "plume" in footprints(where, mixed, grid, hours=1).attrs["source"]
