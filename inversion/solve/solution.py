@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from inversion.covariance import Covariance
 from inversion.covariance.operator import Array
+from inversion.findings import Finding
 from inversion.problem import Joint
 
 
@@ -42,6 +43,8 @@ class Solution(ABC):
     step: Array
     gradient: Array
     chi2: float
+    trace_error: float = 0.0
+    """Standard error of tr A, where it is estimated."""
 
     def __init__(self, joint: Joint, R: Covariance, n_state: int) -> None:
         self.joint = joint
@@ -75,3 +78,12 @@ class Solution(ABC):
     def kernel(self, Wt: Array) -> Array:
         """Return (W A)ᵀ (m + p, k)."""
         return self.joint.H.rmatvec(self.gain(Wt))
+
+    def shortfall(self, Wt: Array) -> Array | None:
+        """Return by how much at most each variance diag(W Ŝ Wᵀ) is too large (k,); None where they are exact."""
+        del Wt
+        return None
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what the solver itself has to say about the result."""
+        return ()
