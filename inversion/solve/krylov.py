@@ -64,6 +64,8 @@ class KrylovSolution(Solution):
         standard deviation.
     """
 
+    distance: float
+
     def __init__(
         self,
         joint: Joint,
@@ -244,7 +246,7 @@ class ObservationKrylov(KrylovSolution):
         residual = self._d - self._L_R.solve(self.joint.H.matvec(self.step))
         self.chi2 = float(residual @ residual + self.step @ self.gradient)
         rest = residual - multiplier
-        self.distance = float(np.sqrt(max(rest @ self._operator()(rest), 0.0)))
+        self.distance = float(np.sqrt(max(float(rest @ self._operator()(rest)), 0.0)))
 
     def _image_of(self, Wt: Array, BWt: Array) -> Array:
         del Wt
