@@ -21,6 +21,9 @@ from inversion.covariance.operator import Array
 BLOCK_BYTES = 128 * 2**20
 """Largest block of rows that is held at a time where H is not in memory anyway."""
 
+_FILLED = 0.02
+"""Share of entries, in the columns in use, above which a dense product beats a sparse one."""
+
 
 class Jacobian(ABC):
     """H (n, m)."""
@@ -38,6 +41,10 @@ class Jacobian(ABC):
     @abstractmethod
     def rows(self, part: slice) -> Array:
         """Return the rows of `part` as a dense block."""
+
+    def part_matvec(self, part: slice, V: Array) -> Array:
+        """Return the rows of `part` times V (m, k)."""
+        return self.rows(part) @ V
 
     def place_of_nonfinite(self) -> tuple[int, int, float] | None:
         """Return row, column and value of the first entry that is NaN or infinite, None where all are finite."""
@@ -119,6 +126,21 @@ class SparseJacobian(Jacobian):
         """Return the rows, dense."""
         return self._matrix[part].toarray()
 
+    def part_matvec(self, part: slice, V: Array) -> Array:
+        """Multiply densely with the columns that are in use, where that is less work than it seems.
+
+        Footprints of one month see the states of one month: together they fill those columns, and a dense product is
+        tens of times faster than a sparse one.
+        """
+        piece = self._matrix[part]
+        used = np.unique(piece.indices)
+        if piece.nnz < _FILLED * used.size * piece.shape[0]:
+            return piece @ V
+        compact = scipy.sparse.csr_array(
+            (piece.data, np.searchsorted(used, piece.indices), piece.indptr), shape=(piece.shape[0], used.size)
+        )
+        return compact.toarray() @ V[used]
+
     def place_of_nonfinite(self) -> tuple[int, int, float] | None:
         """Look at the stored entries only."""
         wrong = np.flatnonzero(~np.isfinite(self._matrix.data))
@@ -180,6 +202,10 @@ class Beside(Jacobian):
     def rows(self, part: slice) -> Array:
         """Return the rows of both."""
         return np.hstack([self._left.rows(part), self._right.rows(part)])
+
+    def part_matvec(self, part: slice, V: Array) -> Array:
+        """Return the sum of both products."""
+        return self._left.part_matvec(part, V[: self._split]) + self._right.part_matvec(part, V[self._split :])
 
 
 def as_jacobian(H: Any) -> Jacobian:
