@@ -1,7 +1,7 @@
 """The sensitivities H in whatever form they come: array, Dask, scipy.sparse or LinearOperator.
 
-Each form offers the same: `matvec` (H V), `rmatvec` (Hᵀ U), `rows` (a dense block) and `place_of_nonfinite`.
-Dask arrays are read block by block and never held whole.
+Each form offers the same: `matvec` (H V), `rmatvec` (Hᵀ U), `rows` (a dense block), `part_matvec` (some rows times V),
+`place_of_nonfinite`. Dask arrays are read block by block and never held whole.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
+import dask
 import dask.array
+import dask.base
 import numpy as np
 import scipy.sparse
 import xarray as xr
@@ -85,7 +87,11 @@ class ArrayJacobian(Jacobian):
 
 
 class DaskJacobian(Jacobian):
-    """H on disk or on its way: read block by block, chunks as they are."""
+    """H on disk or on its way: multiplied where its blocks are, on whatever scheduler Dask has, and never held whole.
+
+    Blocks of rows and the order in which their products are added depend on the shape of H alone, so that every
+    scheduler gives the same numbers. Chunks may be scipy.sparse matrices.
+    """
 
     def __init__(self, matrix: dask.array.Array) -> None:
         self._matrix = matrix
@@ -93,18 +99,80 @@ class DaskJacobian(Jacobian):
 
     def matvec(self, V: Array) -> Array:
         """Return H V."""
-        return np.concatenate([self.rows(part) @ V for part in self.blocks()])
+        (shared,) = _shared(V)
+        pieces = [dask.delayed(_product)(self._matrix[part], shared) for part in self.blocks()]
+        return np.concatenate(dask.compute(*pieces))
 
     def rmatvec(self, U: Array) -> Array:
         """Return Hᵀ U."""
-        total = np.zeros((self.shape[1], *U.shape[1:]))
-        for part in self.blocks():
-            total += self.rows(part).T @ U[part]
-        return total
+        parts = list(self.blocks())
+        pieces = [
+            dask.delayed(_transposed_product)(self._matrix[part], piece)
+            for part, piece in zip(parts, _shared(*(U[part] for part in parts)), strict=True)
+        ]
+        while len(pieces) > 1:  # pairs of neighbours: few partial sums are held, in an order that is always the same
+            pairs = [dask.delayed(np.add)(*pieces[i : i + 2]) for i in range(0, len(pieces) - 1, 2)]
+            pieces = pairs + pieces[2 * len(pairs) :]
+        (total,) = dask.compute(*pieces)
+        return _aligned(total)
 
     def rows(self, part: slice) -> Array:
         """Compute the rows."""
-        return np.asarray(self._matrix[part].compute(), dtype=np.float64)
+        return _dense(self._matrix[part].compute())
+
+    def part_matvec(self, part: slice, V: Array) -> Array:
+        """Multiply where the rows are."""
+        (shared,) = _shared(V)
+        (image,) = dask.compute(dask.delayed(_product)(self._matrix[part], shared))
+        return _aligned(image)
+
+    def place_of_nonfinite(self) -> tuple[int, int, float] | None:
+        """Look through the blocks where they are."""
+        parts = list(self.blocks())
+        found = dask.compute(*(dask.delayed(_nonfinite)(self._matrix[part]) for part in parts))
+        for part, place in zip(parts, found, strict=True):
+            if place is not None:
+                return part.start + place[0], place[1], place[2]
+        return None
+
+
+def _shared(*arrays: Array) -> list[Any]:
+    """Return arrays as arguments of many tasks: sent to a cluster once, not with every task."""
+    client: Any = getattr(dask.base.get_scheduler(), "__self__", None)
+    if hasattr(client, "scatter"):
+        return list(client.scatter(list(arrays), hash=False))
+    return [dask.delayed(array, pure=False) for array in arrays]
+
+
+def _product(block: Any, V: Array) -> Array:
+    return np.asarray(_numbers(block) @ _aligned(V))
+
+
+def _transposed_product(block: Any, U: Array) -> Array:
+    return np.asarray(_numbers(block).T @ _aligned(U))
+
+
+def _numbers(block: Any) -> Any:
+    return block.astype(np.float64) if scipy.sparse.issparse(block) else _aligned(block)
+
+
+def _aligned(array: Any) -> Array:
+    """Copy what came through a socket to an odd address: numpy would multiply it without BLAS, and round otherwise."""
+    return np.require(array, dtype=np.float64, requirements=["C", "ALIGNED"])
+
+
+def _dense(block: Any) -> Array:
+    return np.asarray(block.toarray() if scipy.sparse.issparse(block) else block, dtype=np.float64)
+
+
+def _nonfinite(block: Any) -> tuple[int, int, float] | None:
+    if scipy.sparse.issparse(block) and np.isfinite(block.data).all():
+        return None
+    dense = _dense(block)
+    if np.isfinite(dense).all():
+        return None
+    row, column = np.argwhere(~np.isfinite(dense))[0]
+    return int(row), int(column), float(dense[row, column])
 
 
 class SparseJacobian(Jacobian):
