@@ -6,6 +6,7 @@ Each form offers the same: `matvec` (H V), `rmatvec` (Hᵀ U), `rows` (a dense b
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -100,18 +101,18 @@ class DaskJacobian(Jacobian):
     def matvec(self, V: Array) -> Array:
         """Return H V."""
         (shared,) = _shared(V)
-        pieces = [dask.delayed(_product)(self._matrix[part], shared) for part in self.blocks()]
+        pieces = [dask.delayed(_product, pure=False)(block, shared) for _, block in self._delayed]
         return np.concatenate(dask.compute(*pieces))
 
     def rmatvec(self, U: Array) -> Array:
         """Return Hᵀ U."""
-        parts = list(self.blocks())
+        shared = _shared(*(U[part] for part, _ in self._delayed))
         pieces = [
-            dask.delayed(_transposed_product)(self._matrix[part], piece)
-            for part, piece in zip(parts, _shared(*(U[part] for part in parts)), strict=True)
+            dask.delayed(_transposed_product, pure=False)(block, piece)
+            for (_, block), piece in zip(self._delayed, shared, strict=True)
         ]
         while len(pieces) > 1:  # pairs of neighbours: few partial sums are held, in an order that is always the same
-            pairs = [dask.delayed(np.add)(*pieces[i : i + 2]) for i in range(0, len(pieces) - 1, 2)]
+            pairs = [dask.delayed(np.add, pure=False)(*pieces[i : i + 2]) for i in range(0, len(pieces) - 1, 2)]
             pieces = pairs + pieces[2 * len(pairs) :]
         (total,) = dask.compute(*pieces)
         return _aligned(total)
@@ -123,17 +124,21 @@ class DaskJacobian(Jacobian):
     def part_matvec(self, part: slice, V: Array) -> Array:
         """Multiply where the rows are."""
         (shared,) = _shared(V)
-        (image,) = dask.compute(dask.delayed(_product)(self._matrix[part], shared))
+        (image,) = dask.compute(dask.delayed(_product, pure=False)(self._matrix[part], shared))
         return _aligned(image)
 
     def place_of_nonfinite(self) -> tuple[int, int, float] | None:
         """Look through the blocks where they are."""
-        parts = list(self.blocks())
-        found = dask.compute(*(dask.delayed(_nonfinite)(self._matrix[part]) for part in parts))
-        for part, place in zip(parts, found, strict=True):
+        found = dask.compute(*(dask.delayed(_nonfinite, pure=False)(block) for _, block in self._delayed))
+        for (part, _), place in zip(self._delayed, found, strict=True):
             if place is not None:
                 return part.start + place[0], place[1], place[2]
         return None
+
+    @functools.cached_property
+    def _delayed(self) -> list[tuple[slice, Any]]:
+        """Blocks of rows, each one task's argument."""
+        return [(part, dask.delayed(self._matrix[part], pure=False)) for part in self.blocks()]
 
 
 def _shared(*arrays: Array) -> list[Any]:

@@ -6,13 +6,15 @@ inverted. The posterior covariance of an aggregate is a minimum over all vectors
 
     w Ŝ wᵀ = min |Lᵀ wᵀ − Gᵀ u|² + |u|²,
 
-here taken over those the process has found: so what comes out is never below the truth, and falls to it. What is left
-is ρᵀ S̃⁻¹ ρ ≤ |ρ|², ρ = L_R⁻¹ H B wᵀ − S̃ u: so it is known how far it can still fall.
+here taken over those the process has found, and then over what a few conjugate gradients add for the aggregate itself:
+so what comes out is never below the truth, and falls to it. What is left is ρᵀ S̃⁻¹ ρ ≤ |ρ|², ρ = L_R⁻¹ H B wᵀ − S̃ u: so
+it is known how far it can still fall.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
@@ -23,12 +25,15 @@ from inversion.covariance.operator import Array
 from inversion.findings import Finding
 from inversion.problem import Joint
 from inversion.solve.checkpoint import Checkpoint
+from inversion.solve.gradients import Approach, Operator, conjugate_gradients, squares
 from inversion.solve.lanczos import Lanczos
-from inversion.solve.probes import Operator, Remainder, conjugate_gradients, signs
+from inversion.solve.probes import Remainder, signs
 from inversion.solve.solution import Solution, Traces
 
 _COLUMNS = 16
 """Vectors of the length of the state held at a time."""
+_CLOSE = 1e-5
+"""Share of a probe down to which its residual is brought."""
 _CLEAN = 1e-13
 """Ritz values below this share of the largest are rounding."""
 
@@ -39,7 +44,36 @@ class Watched(NamedTuple):
     image: Array
     """L_R⁻¹ H B Wᵀ (n, k) in observation space, Lᵀ Wᵀ (m + p, k) in control space."""
     prior: Array
-    """diag(W B Wᵀ) (k,)."""
+    """W B Wᵀ (k, k)."""
+
+
+class Answer(NamedTuple):
+    """What is known of some aggregates."""
+
+    covariance: Array
+    """W Ŝ Wᵀ (k, k), never below the exact one."""
+    shortfall: Array
+    """By how much at most its diagonal is above (k,)."""
+    X: Array
+    """S̃⁻¹ or M⁻¹ times their image, nearly (size, k)."""
+
+    def overestimate(self) -> Array:
+        """Return by which share at most each standard deviation is above the exact one (k,)."""
+        variance = np.maximum(np.diagonal(self.covariance), 0.0)
+        least = np.maximum(variance - self.shortfall, 0.0)
+        ratio = np.divide(variance, least, out=np.full_like(variance, np.inf), where=least > 0)
+        return np.where(variance > 0, np.sqrt(ratio) - 1.0, 0.0)
+
+
+class Effort(NamedTuple):
+    """What is done beyond the vectors."""
+
+    sigma: float = 0.01
+    """Share to which the standard deviation of an aggregate is wanted."""
+    steps: int = 50
+    """Most steps of conjugate gradients for it."""
+    probes: int = 8
+    """Random vectors that estimate what the Ritz values leave out of the traces."""
 
 
 class KrylovSolution(Solution):
@@ -51,8 +85,7 @@ class KrylovSolution(Solution):
         As for every solution.
     seed : int
         Of random vectors.
-    probes : int
-        Random vectors that estimate what the Ritz values leave out of the traces.
+    effort : Effort
     checkpoint : Checkpoint, optional
 
     Attributes
@@ -73,11 +106,11 @@ class KrylovSolution(Solution):
         n_state: int,
         *,
         seed: int,
-        probes: int = 8,
+        effort: Effort,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         super().__init__(joint, R, n_state)
-        self._seed, self._probes = seed, probes
+        self._seed, self.effort = seed, effort
         self._L_R = R.sqrt()
         self._d = self._L_R.solve(joint.innovation)
         self._findings: tuple[Finding, ...] = ()
@@ -120,40 +153,92 @@ class KrylovSolution(Solution):
         return self.covariance(np.eye(self.joint.B.size))
 
     def covariance(self, Wt: Array) -> Array:
-        """Return W B Wᵀ less what the vectors take away."""
-        BWt = self.joint.B.matvec(Wt)
-        prior = Wt.T @ BWt
-        U = self._root(self._image_of(Wt, BWt))
-        return 0.5 * (prior + prior.T) - U.T @ U
-
-    def watched(self, Wt: Array) -> Watched:
-        """Return what `overestimate` needs of aggregates, to be asked again as vectors are added."""
-        BWt = self.joint.B.matvec(Wt)
-        return Watched(self._image_of(Wt, BWt), np.einsum("ij,ij->j", Wt, BWt))
-
-    def overestimate(self, watched: Watched) -> Array:
-        """Return by which share at most the standard deviation of each aggregate is too large (k,)."""
-        U = self._root(watched.image)
-        variance = np.maximum(watched.prior - np.einsum("ij,ij->j", U, U), 0.0)
-        least = np.maximum(variance - self._shortfall(watched.image), 0.0)
-        ratio = np.divide(variance, least, out=np.full_like(variance, np.inf), where=least > 0)
-        return np.where(variance > 0, np.sqrt(ratio) - 1.0, 0.0)
+        """Return W Ŝ Wᵀ, never below the exact one."""
+        return self._answer(Wt).covariance
 
     def shortfall(self, Wt: Array) -> Array:
         """Return by how much at most each variance diag(W Ŝ Wᵀ) is too large (k,)."""
-        return self._shortfall(self.watched(Wt).image)
+        return self._answer(Wt).shortfall
+
+    def gain(self, Wt: Array) -> Array:
+        """Return (W K)ᵀ."""
+        return self._gain(self._answer(Wt).X)
+
+    def _watched(self, Wt: Array) -> Watched:
+        k = Wt.shape[1]
+        prior, images = np.empty((k, k)), []
+        for start in range(0, k, _COLUMNS):
+            part = slice(start, min(start + _COLUMNS, k))
+            BWt = self.joint.B.matvec(np.ascontiguousarray(Wt[:, part]))
+            prior[:, part] = Wt.T @ BWt
+            images.append(self._image_of(Wt[:, part], BWt))
+        return Watched(np.hstack(images), 0.5 * (prior + prior.T))
+
+    def overestimate(self, Wt: Array) -> Array:
+        """Return by which share at most the standard deviation of each aggregate is too large (k,)."""
+        return self._answer(Wt).overestimate()
+
+    def _answer(self, Wt: Array) -> Answer:
+        """Return the answer for W, kept until another is asked for."""
+        key = hashlib.blake2b(np.ascontiguousarray(Wt).data).digest()
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, self._refined(self._watched(Wt))
+        return self._kept[1]
+
+    _kept: tuple[bytes, Answer] | None = None
+
+    def _refined(self, watched: Watched) -> Answer:
+        """Go on from the vectors' answer by conjugate gradients, some aggregates at a time."""
+        found = self._trial(watched.image)
+        if self.process.exhausted or not self.effort.steps:
+            return self._judged(watched, found)
+        for start in range(0, watched.image.shape[1], _COLUMNS):
+            part = slice(start, start + _COLUMNS)
+            own = Watched(watched.image[:, part], watched.prior[part, part])
+            better = self._pursued(own, Approach(found.X[:, part], found.rest[:, part]))
+            found.X[:, part], found.rest[:, part] = better.X, better.rest
+        return self._judged(watched, found)
+
+    def _pursued(self, watched: Watched, best: Approach) -> Approach:
+        """Repeat with a goal that follows the variances down; keep of each aggregate what is lowest."""
+        apply = self._operator()
+        at = best
+        while at.steps < self.effort.steps:
+            answer = self._judged(watched, best)
+            if (answer.overestimate() <= self.effort.sigma).all():
+                break
+            goal = (1.0 - (1.0 + self.effort.sigma) ** -2) * np.maximum(np.diagonal(answer.covariance), 0.0)
+            goal = np.minimum(goal, 0.5 * squares(at.rest))
+            before = at.steps
+            at = conjugate_gradients(lambda V: V + apply(V), at, goal, steps=self.effort.steps - at.steps)
+            lower = np.diagonal(self._judged(watched, at).covariance) < np.diagonal(answer.covariance)
+            best = Approach(np.where(lower, at.X, best.X), np.where(lower, at.rest, best.rest), at.steps)
+            if at.steps == before:
+                break
+        return best
+
+    def _judged(self, watched: Watched, found: Approach) -> Answer:
+        return Answer(self._covariance_of(watched, found), self._shortfall_of(found), found.X)
 
     @abstractmethod
     def _image_of(self, Wt: Array, BWt: Array) -> Array:
         """Return the aggregates in the space of the vectors."""
 
     @abstractmethod
-    def _root(self, image: Array) -> Array:
-        """Return U with Uᵀ U = W (B − Ŝ) Wᵀ."""
+    def _trial(self, image: Array) -> Approach:
+        """Return the best that the vectors give."""
 
     @abstractmethod
-    def _shortfall(self, image: Array) -> Array:
-        """Return |ρ|²."""
+    def _covariance_of(self, watched: Watched, found: Approach) -> Array:
+        """Return W Ŝ Wᵀ, an upper bound for any X."""
+
+    @abstractmethod
+    def _shortfall_of(self, found: Approach) -> Array:
+        """Return a bound of what the rest could still take away from the variances."""
+
+    @abstractmethod
+    def _gain(self, X: Array) -> Array:
+        """Return (W K)ᵀ from X."""
 
     def traces(self) -> Traces:
         """Return Σ θ/(1+θ) over the Ritz values and, where they are not all there are, what probes find beyond them."""
@@ -173,14 +258,20 @@ class KrylovSolution(Solution):
     @functools.cached_property
     def _remainder(self) -> Remainder:
         n = self.R.size
-        if self.process.exhausted or not self._probes:
+        if self.process.exhausted or not self.effort.probes:
             return Remainder(0.0, 0.0, 0.0, np.zeros(n))
-        Z = signs(n, self._probes, self._seed)
+        Z = signs(n, self.effort.probes, self._seed)
         return Remainder.between(Z, *self._seen_by(Z))
 
     @abstractmethod
     def _seen_by(self, Z: Array) -> tuple[Array, Array]:
         """Return F Z and the part of it that the vectors give, F = G Gᵀ (I + G Gᵀ)⁻¹."""
+
+    @staticmethod
+    def _finished(apply: Operator, X: Array, Y: Array) -> Array:
+        """Solve for the probes, from what the vectors give; the top of the spectrum is gone then, so steps are few."""
+        start = Approach(X, Y - apply(X))
+        return conjugate_gradients(apply, start, _CLOSE**2 * squares(Y), steps=min(500, 4 * len(Y))).X
 
     @abstractmethod
     def _known_influence(self) -> Array:
@@ -252,20 +343,25 @@ class ObservationKrylov(KrylovSolution):
         del Wt
         return self._L_R.solve(self.joint.H.matvec(BWt))
 
-    def _root(self, image: Array) -> Array:
-        values, vectors = self._eigen()
-        return (vectors.T @ self.process.basis.project(image)) / np.sqrt(1.0 + values)[:, None]
-
-    def _shortfall(self, image: Array) -> Array:
-        """Return what is outside Q with what the next vector would take up: S̃ Q s = Q (I + T) s + η q_{k+1} s_k."""
+    def _trial(self, image: Array) -> Approach:
+        """X = Q (I + T)⁻¹ Qᵀ C; S̃ X = Q Qᵀ C + η q_{k+1} s_k, s = (I + T)⁻¹ Qᵀ C."""
         projected = self.process.basis.project(image)
-        outside = image - self.process.basis.combine(projected)
-        outside -= np.outer(self.process.next, self.process.coupling * self._solved(projected)[-1])
-        return np.einsum("ij,ij->j", outside, outside)
+        weights = self._solved(projected)
+        rest = image - self.process.basis.combine(projected)
+        rest -= np.outer(self.process.next, self.process.coupling * weights[-1])
+        return Approach(self.process.basis.combine(weights), rest)
 
-    def gain(self, Wt: Array) -> Array:
-        """Return L_R⁻ᵀ Q (I + T)⁻¹ Qᵀ L_R⁻¹ H B Wᵀ."""
-        return self._L_R.rsolve(self._inverted(self._image_of(Wt, self.joint.B.matvec(Wt))))
+    def _covariance_of(self, watched: Watched, found: Approach) -> Array:
+        """W B Wᵀ − (Xᵀ C + ρᵀ X), which is its minimum over u at u = X but for ρᵀ S̃⁻¹ ρ."""
+        taken = found.X.T @ watched.image + found.rest.T @ found.X
+        return watched.prior - 0.5 * (taken + taken.T)
+
+    def _shortfall_of(self, found: Approach) -> Array:
+        """|ρ|²."""
+        return squares(found.rest)
+
+    def _gain(self, X: Array) -> Array:
+        return self._L_R.rsolve(X)
 
     def variances(self) -> Array:
         """Return diag B less the squared row norms of B Hᵀ L_R⁻ᵀ Q (I + T)^−½, some vectors at a time."""
@@ -280,7 +376,8 @@ class ObservationKrylov(KrylovSolution):
 
     def _seen_by(self, Z: Array) -> tuple[Array, Array]:
         apply = self._operator()
-        inverse = conjugate_gradients(lambda V: V + apply(V), Z, self._inverted(Z))
+        known = self._inverted(Z)
+        inverse = self._finished(lambda V: V + apply(V), known, Z)
         projected = self.process.basis.project(Z)
         return Z - inverse, self.process.basis.combine(projected - self._solved(projected))
 
@@ -333,26 +430,29 @@ class ControlKrylov(KrylovSolution):
         del BWt
         return self._L.rmatvec(Wt)
 
-    def _root(self, image: Array) -> Array:
-        return self._trial().root(self._extended(image))
-
-    def _shortfall(self, image: Array) -> Array:
-        """|G r|², r = v − Q s − Gᵀ G Q s."""
-        trial = self._trial()
-        weights = trial.weights(self._extended(image))
-        pushed = trial.image(weights)
+    def _trial(self, image: Array) -> Approach:
+        """X = Q s; M X = Q s + Q_{k+1} T̂ s."""
+        ritz = self._ritz()
+        weights = ritz.weights(self._extended(image))
+        pushed = ritz.image(weights)
         rest = image - self.process.basis.combine(weights + pushed[:-1]) - np.outer(self.process.next, pushed[-1])
-        rho = self._seen(rest)
-        return np.einsum("ij,ij->j", rho, rho)
+        return Approach(self.process.basis.combine(weights), rest)
 
-    def gain(self, Wt: Array) -> Array:
-        """Return L_R⁻ᵀ G Q s for each aggregate."""
-        weights = self._trial().weights(self._extended(self._L.rmatvec(Wt)))
-        return self._L_R.rsolve(self._seen(self.process.basis.combine(weights)))
+    def _covariance_of(self, watched: Watched, found: Approach) -> Array:
+        """Xᵀ V + rᵀ X + rᵀ r for V = Lᵀ Wᵀ: |V − Gᵀ u|² + |u|² at u = G X."""
+        covariance = found.X.T @ watched.image + found.rest.T @ (found.X + found.rest)
+        return 0.5 * (covariance + covariance.T)
+
+    def _shortfall_of(self, found: Approach) -> Array:
+        """rᵀ (I − M⁻¹) r, which neither |r|² nor |G r|² is below."""
+        return np.minimum(squares(self._seen(found.rest)), squares(found.rest))
+
+    def _gain(self, X: Array) -> Array:
+        return self._L_R.rsolve(self._seen(X))
 
     def variances(self) -> Array:
         """Return diag B less the squared row norms of L Q_{k+1} Xᵀ, XᵀX what is taken away of Q_{k+1}ᵀ Lᵀ."""
-        roots = self._trial().root(np.eye(self.process.count + 1))
+        roots = self._ritz().root(np.eye(self.process.count + 1))
         variances = self.joint.B.diagonal()
         for start in range(0, len(roots), _COLUMNS):
             rows = roots[start : start + _COLUMNS]
@@ -361,7 +461,7 @@ class ControlKrylov(KrylovSolution):
             variances -= np.einsum("ij,ij->i", V, V)
         return variances
 
-    def _trial(self) -> Trial:
+    def _ritz(self) -> Trial:
         return Trial(*self._eigen(), self.process.coupling)
 
     def _extended(self, V: Array) -> Array:
@@ -376,7 +476,7 @@ class ControlKrylov(KrylovSolution):
         apply = self._operator()
         start = self._L.rmatvec(self.joint.H.rmatvec(self._L_R.rsolve(Z)))
         known = self._inverted(start)
-        inverse = conjugate_gradients(lambda V: V + apply(V), start, known)
+        inverse = self._finished(lambda V: V + apply(V), known, start)
         return self._seen(inverse), self._seen(known)
 
     def _known_influence(self) -> Array:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from inversion.aggregate import read
+from inversion.covariance.operator import Array
 from inversion.errors import InversionError
 from inversion.findings import Finding, Grade
 from inversion.posterior import Posterior
 from inversion.problem import Problem
 from inversion.solve.checkpoint import Checkpoint
-from inversion.solve.krylov import ControlKrylov, KrylovSolution, ObservationKrylov, Watched
+from inversion.solve.krylov import ControlKrylov, Effort, KrylovSolution, ObservationKrylov
 
 SPACES: Final[dict[str, type[KrylovSolution]]] = {"observation": ObservationKrylov, "control": ControlKrylov}
 """Name of a space -> the class that solves in it; both give the same result."""
@@ -25,15 +26,6 @@ _SPARE = 8
 """Vectors of the length of the state, and as many of the observations', that products need beside the basis."""
 
 
-class Progress(NamedTuple):
-    """How far the process has come, or is to come."""
-
-    reduction: float
-    """|∇J| in control space as a share of the prior's."""
-    sigma: float
-    """Largest share by which the standard deviation of an aggregate can still be too large."""
-
-
 def variational(  # noqa: PLR0913  all by keyword, all with a default
     problem: Problem,
     *,
@@ -41,6 +33,7 @@ def variational(  # noqa: PLR0913  all by keyword, all with a default
     space: str = "auto",
     reduction: float = 1e-6,
     sigma: float = 0.01,
+    refine: int = 50,
     vectors: int | None = None,
     memory_gb: float = 4.0,
     checkpoint: str | Path | None = None,
@@ -58,13 +51,16 @@ def variational(  # noqa: PLR0913  all by keyword, all with a default
     ----------
     problem : Problem
     aggregate : array, sparse matrix or DataArray (k, m), optional
-        Aggregates whose standard deviations must converge too before it stops.
+        Aggregates whose convergence the findings are to state; their standard deviations are found at once.
     space : str
         "observation" (vectors of length n; B is only multiplied), "control" (of length m + p), or "auto": the smaller.
     reduction : float
         Stops when the gradient of J is this share of the one at the prior.
     sigma : float
-        Share by which a standard deviation of `aggregate` may be too large.
+        Share by which the standard deviation of an aggregate may be too large.
+    refine : int
+        Where the Lanczos vectors alone do not give an aggregate's covariance so well (those of `aggregate`, or of any
+        other that the result is asked for): most steps of conjugate gradients, for all aggregates at once.
     vectors : int, optional
         Most vectors; by default as many as `memory_gb` has room for.
     memory_gb : float [1e9 bytes]
@@ -104,12 +100,14 @@ def variational(  # noqa: PLR0913  all by keyword, all with a default
     length = n if space == "observation" else size
     most = min(_most(length, n + size, memory_gb, vectors), length)
     kept = None if checkpoint is None else Checkpoint(checkpoint, {"space": space, "size": length, "seed": seed})
-    solution = SPACES[space](joint, problem.R, problem.n_state, seed=seed, probes=probes, checkpoint=kept)
-    watched = None if aggregate is None else solution.watched(read(problem, aggregate).columns)
-    goal = Progress(reduction, sigma)
-    reached = _run(solution, watched, goal, most)
+    effort = Effort(sigma, refine, probes)
+    solution = SPACES[space](joint, problem.R, problem.n_state, seed=seed, effort=effort, checkpoint=kept)
+    reached = _run(solution, reduction, most)
     solution.finish()
-    solution.conclude(tuple(_findings(solution, reached, goal, watched)))
+    said = [*_mean_findings(solution, reached, reduction)]
+    if aggregate is not None:
+        said += _stdev_findings(solution, solution.overestimate(read(problem, aggregate).columns), sigma)
+    solution.conclude(tuple(said))
     return Posterior(problem, solution)
 
 
@@ -134,52 +132,53 @@ def _enough(length: int, others: int) -> float:
     return 1.1e-9 * 8 * (_SPARE * others + min(_FEWEST, length) * length)
 
 
-def _run(solution: KrylovSolution, watched: Watched | None, goal: Progress, most: int) -> Progress:
-    """Let the process go on until both goals are met, or no vector is left; return how far it came."""
+def _run(solution: KrylovSolution, reduction: float, most: int) -> float:
+    """Let the process go on until the gradient is small enough, or no vector is left; return how far it came."""
     process, look = solution.process, 1
     while True:
-        if process.count >= look or process.count >= most or process.exhausted:
-            reached = Progress(0.0 if process.exhausted else solution.gradient_reduction(), 0.0)
-            if watched is not None and (reached.reduction <= goal.reduction or process.count >= most):
-                reached = reached._replace(sigma=float(solution.overestimate(watched).max()))
-                look = process.count + process.count // 10
-            if process.count >= most or process.exhausted or _met(reached, goal):
+        if process.exhausted:
+            return 0.0
+        if process.count >= min(look, most):
+            reached = solution.gradient_reduction()
+            if reached <= reduction or process.count >= most:
                 return reached
-            look = max(look, process.count + _EVERY)
+            look = process.count + _EVERY
         process.step()
 
 
-def _met(reached: Progress, goal: Progress) -> bool:
-    return reached.reduction <= goal.reduction and reached.sigma <= goal.sigma
-
-
-def _findings(
-    solution: KrylovSolution, reached: Progress, goal: Progress, watched: Watched | None
-) -> Iterator[Finding]:
-    process = solution.process
-    start = solution.prior_gradient()
-    measured = solution.distance / start if start > 0 else 0.0
+def _mean_findings(solution: KrylovSolution, reached: float, reduction: float) -> Iterator[Finding]:
+    process, start = solution.process, solution.prior_gradient()
     sizes = f"{process.count} Lanczos vectors of {process.basis.size}"
+    measured = solution.distance / start if start > 0 else 0.0
     yield Finding(
         Grade.INFORM,
         "lanczos",
         f"Solved by {sizes}; the gradient is {measured:.1e} of the prior's, so no mean is further than "
-        f"{solution.distance:.1e} prior standard deviations from the exact one; standard deviations are upper bounds"
-        f"{'' if watched is None else f', those asked for at most {reached.sigma:.1%} too large'}.",
+        f"{solution.distance:.1e} prior standard deviations from the exact one; standard deviations are upper "
+        "bounds, those of single states from these vectors alone.",
     )
-    more = "allow more vectors or memory; the checkpoint lets it go on"
-    if reached.reduction > goal.reduction:
+    if reached > reduction:
         yield Finding(
             Grade.WARN,
             "not_converged",
-            f"The mean has not converged: after {sizes} the gradient is {reached.reduction:.1e} of the prior's, "
-            f"expected {goal.reduction:.1e}; {more}.",
+            f"The mean has not converged: after {sizes} the gradient is {reached:.1e} of the prior's, expected "
+            f"{reduction:.1e}; allow more vectors or memory, the checkpoint lets it go on.",
         )
-    if watched is not None and reached.sigma > goal.sigma:
-        wide = int((solution.overestimate(watched) > goal.sigma).sum())
+
+
+def _stdev_findings(solution: KrylovSolution, over: Array, sigma: float) -> Iterator[Finding]:
+    worst, wide = float(over.max()), int((over > sigma).sum())
+    if not wide:
         yield Finding(
-            Grade.WARN,
-            "stdev_not_converged",
-            f"The standard deviations of {wide} of {watched.prior.size} aggregates have not converged: after {sizes} "
-            f"one can be {reached.sigma:.0%} too large, accepted are {goal.sigma:.1%}; {more}.",
+            Grade.INFORM,
+            "stdev_converged",
+            f"The standard deviations of {over.size} aggregates are at most {worst:.1%} above the exact ones.",
         )
+        return
+    yield Finding(
+        Grade.WARN,
+        "stdev_not_converged",
+        f"The standard deviations of {wide} of {over.size} aggregates have not converged: after "
+        f"{solution.process.count} Lanczos vectors and {solution.effort.steps} steps one can be {worst:.0%} too large, "
+        f"accepted are {sigma:.1%}; raise refine or vectors.",
+    )

@@ -95,7 +95,10 @@ def test_every_scheduler_gives_the_same_numbers(tmp_path, cluster, monkeypatch):
     results = {}
     for name in ("synchronous", "threads", "cluster"):
         with scheduler(name, cluster):
-            for solver, options in ((solve.batch, {}), (solve.variational, {"vectors": 12, "probes": 2})):
+            for solver, options in (
+                (solve.batch, {"form": "observation"}),
+                (solve.variational, {"vectors": 12, "probes": 2}),
+            ):
                 posterior = solver(problem_with(stored), **options)
                 d = posterior.diagnostics
                 numbers = np.array([d.chi2, d.J_a, d.dofs, d.trace_squared, *(site.dofs for site in d.sites)])
