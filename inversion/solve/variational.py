@@ -19,7 +19,7 @@ SPACES: Final[dict[str, type[KrylovSolution]]] = {"observation": ObservationKryl
 """Name of a space -> the class that solves in it; both give the same result."""
 
 _EVERY = 5
-"""Steps between two looks at whether it may stop."""
+"""Steps between two looks at whether it may stop: a multiple of this, or `vectors`, is done."""
 _FEWEST = 20
 """Vectors that must fit into memory."""
 _SPARE = 8
@@ -134,16 +134,15 @@ def _enough(length: int, others: int) -> float:
 
 def _run(solution: KrylovSolution, reduction: float, most: int) -> float:
     """Let the process go on until the gradient is small enough, or no vector is left; return how far it came."""
-    process, look = solution.process, 1
-    while True:
-        if process.exhausted:
-            return 0.0
-        if process.count >= min(look, most):
+    process = solution.process
+    while not process.exhausted:
+        # At fixed counts, so that a run that goes on from a checkpoint stops where the whole one does.
+        if process.count >= most or (process.count and process.count % _EVERY == 0):
             reached = solution.gradient_reduction()
             if reached <= reduction or process.count >= most:
                 return reached
-            look = process.count + _EVERY
         process.step()
+    return 0.0
 
 
 def _mean_findings(solution: KrylovSolution, reached: float, reduction: float) -> Iterator[Finding]:

@@ -1,19 +1,31 @@
 """Figures of the inversion: one JSON object a line (contract 5), medians of five alternating rounds.
 
-Each compares with the same mathematics written down straightforwardly in numpy: the square-root form, and the Kronecker
-formula. The design names fips as the reference of the second; it is not installed here, and the line says so.
+Two compare with the same mathematics written down straightforwardly in numpy: the square-root form, and the Kronecker
+formula. The design names fips as the reference of the second; it is not installed here, and the line says so. The large
+cases run once each, in a process of their own, and state its peak memory beside what it must fit into. Two workers:
+products with an H on disk by two processes of a Dask cluster against one, beside a loop that only counts.
 """
 
 import gc
 import json
+import multiprocessing
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
+import dask.array
 import numpy as np
 import scipy.linalg
+from distributed import Client, LocalCluster
 
 from inversion import Problem, solve
 from inversion.covariance import Dense, Diagonal, Kronecker, spatial, temporal
+from inversion.jacobian import as_jacobian
+from tests.bench.bench_transport import speed_up, spin
+from tests.bench.inversion_cases import footprints, observed, places
 
 ROUNDS = 5
 UNITS = {"y_units": "nmol mol-1", "x_units": "1"}
@@ -99,6 +111,77 @@ def kronecker_2000_12000():
     line("inversion.kronecker_2000_12000", ours, plain, text)
 
 
+def large(name):
+    """A large case by itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.inversion_cases", name],
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    facts = json.loads(done.stdout)
+    peak = facts.pop("peak_gb")
+    figure = {"name": f"inversion.{name}", "value": peak, "unit": "GB", "reference": "the memory it must fit into"}
+    print(json.dumps({**figure, "reference_value": 4.0, "ratio": round(peak / 4.0, 3), **facts}), flush=True)
+
+
+def two_workers():
+    """Products with an H of 320 MB on disk."""
+    rng = np.random.default_rng(3)
+    n, m, products = 2000, 20_000, 6
+    spins, ours = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        store = str(Path(folder) / "H.zarr")
+        dask.array.random.default_rng(0).random((n, m), chunks=(250, m)).to_zarr(store)
+        v = rng.random(m)
+
+        def seconds(workers):
+            with (
+                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+                Client(cluster),
+            ):
+                H = as_jacobian(dask.array.from_zarr(store))
+                H.rmatvec(H.matvec(v))
+                begin = time.perf_counter()
+                for _ in range(products):
+                    H.rmatvec(H.matvec(v))
+                return time.perf_counter() - begin
+
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            for _ in range(3):
+                ours.append(seconds(1) / seconds(2))
+                spins.append(speed_up(pool, spin))
+    value, limit = statistics.median(ours), statistics.median(spins)
+    figure = {"name": "inversion.two_workers", "value": round(value, 3), "unit": "1"}
+    reference = {"reference": "a loop that only counts", "reference_value": round(limit, 3)}
+    print(json.dumps({**figure, **reference, "ratio": round(value / limit, 3)}), flush=True)
+
+
+def cost():
+    """Seconds against n and m: mean, covariance of ten aggregates and diagnostics, by `batch` and by `variational`."""
+    for n in (500, 2000, 4000):
+        for m in (1000, 4000, 16_000):
+            rng = np.random.default_rng(4)
+            cells, steps = places(rng, m // 10), 10
+            B = Kronecker(spatial(*cells, sigma=0.5, length_km=300), temporal(30.0 * np.arange(steps), length_days=60))
+            H = footprints(rng, cells, n=n, steps=steps, seen=50)
+            y = observed(rng, H, B, 0.5)
+            problem = Problem(y=y, H=H, R=Diagonal(np.full(n, 0.25)), x_a=np.ones(m), B=B, **UNITS)
+            W = rng.random((10, m)) / m
+            seconds = []
+            for solver in (solve.batch, solve.variational):
+                begin = time.perf_counter()
+                posterior = solver(problem)
+                assert posterior.stdev(W).values.min() > 0
+                assert posterior.diagnostics.dofs > 1
+                seconds.append(time.perf_counter() - begin)
+            ours, other = seconds
+            figure = {"name": "inversion.cost", "value": round(ours, 3), "unit": "s", "n": n, "m": m}
+            reference = {"reference": "variational, same problem", "reference_value": round(other, 3)}
+            print(json.dumps({**figure, **reference, "ratio": round(ours / other, 3)}), flush=True)
+
+
 def same(ours, reference):
     """Speed of something else is no figure."""
     for a, b in zip(ours, reference, strict=False):
@@ -108,6 +191,10 @@ def same(ours, reference):
 def main():
     batch_2000_1000()
     kronecker_2000_12000()
+    cost()
+    two_workers()
+    for name in ("kronecker_2000_60000", "variational_1e6", "kronecker_20000_60000"):
+        large(name)
 
 
 if __name__ == "__main__":

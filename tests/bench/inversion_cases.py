@@ -86,7 +86,7 @@ def variational(n, *, sectors, cells, steps):
     problem = Problem(y=y, H=H, R=Diagonal(np.full(n, 0.25)), x_a=np.ones(B.size), B=B, **UNITS)
     W = provinces(rng, where, steps, sectors)
     begin = time.perf_counter()
-    posterior = solve.variational(problem, reduction=1e-4, memory_gb=4.0, probes=4)
+    posterior = solve.variational(problem, aggregate=W, reduction=1e-4, memory_gb=4.0, probes=4)
     found = posterior.stdev(W)
     solved = time.perf_counter() - begin
     d, solution = posterior.diagnostics, posterior.solution

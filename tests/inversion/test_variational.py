@@ -1,5 +1,9 @@
 """The matrix-free solver: it becomes `batch`, bounds it before that, says how far it came, goes on after a kill."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -235,3 +239,32 @@ def test_what_cannot_be_is_refused(options, words):
 def test_auto_takes_the_smaller_space():
     forms = [solve.variational(problem(np.random.default_rng(0), **shape)[0]).solution.form for shape in SHAPES]
     assert forms == ["control (Lanczos)", "observation (Lanczos)"]
+
+
+KILLED = """
+import os, sys
+import numpy as np
+from inversion import solve
+from inversion.solve.checkpoint import Checkpoint
+from tests.inversion.test_variational import large
+
+kept = Checkpoint.append
+def slowly(self, step, count=[0]):
+    kept(self, step)
+    count[0] += 1
+    if count[0] == 7:
+        os.kill(os.getpid(), 9)
+
+Checkpoint.append = slowly
+solve.variational(large(), checkpoint=sys.argv[1])
+"""
+
+
+def test_a_run_killed_by_the_kernel_goes_on(tmp_path):
+    path = tmp_path / "steps"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=root, check=False)
+    assert done.returncode == -9
+    whole, resumed = solve.variational(large()), solve.variational(large(), checkpoint=path)
+    np.testing.assert_array_equal(resumed.mean, whole.mean)
+    assert resumed.solution.process.count == whole.solution.process.count > 7
