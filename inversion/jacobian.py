@@ -184,7 +184,7 @@ class SparseJacobian(Jacobian):
     """H as a scipy.sparse matrix."""
 
     def __init__(self, matrix: Any) -> None:
-        self._matrix = matrix.tocsr().astype(np.float64)
+        self._matrix = matrix.tocsr().astype(np.float64, copy=False)
         self.shape = self._matrix.shape
 
     def matvec(self, V: Array) -> Array:

@@ -32,7 +32,8 @@ class Posterior:
     ----------
     problem : Problem
     solution : inversion.solve.solution.Solution
-        The form that was solved: `.form` is "observation", "state" or "root".
+        The form that was solved: `.form` is "observation", "state", "root", "Lanczos observation" or
+        "Lanczos control".
     mean : xr.DataArray (state)
         x̂, in the units of x_a.
     boundary : xr.DataArray (boundary) or None

@@ -308,7 +308,7 @@ class KrylovSolution(Solution):
 class ObservationKrylov(KrylovSolution):
     """Vectors of observation space: S̃⁻¹ ≈ Q (I + T)⁻¹ Qᵀ, N = L_R⁻¹ H B Hᵀ L_R⁻ᵀ; L is not needed."""
 
-    form = "observation (Lanczos)"
+    form = "Lanczos observation"
 
     def _operator(self) -> Operator:
         return observation_operator(self.joint, self.R)
@@ -393,7 +393,7 @@ class ObservationKrylov(KrylovSolution):
 class ControlKrylov(KrylovSolution):
     """Vectors of control space: M⁻¹ through Q and Gᵀ G Q_k = Q_{k+1} T̂ with T̂ = [T; η e_kᵀ]."""
 
-    form = "control (Lanczos)"
+    form = "Lanczos control"
 
     def __init__(self, joint: Joint, *others: Any, **options: Any) -> None:
         self._L = joint.B.sqrt()

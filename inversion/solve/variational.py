@@ -22,8 +22,8 @@ _EVERY = 5
 """Steps between two looks at whether it may stop: a multiple of this, or `vectors`, is done."""
 _FEWEST = 20
 """Vectors that must fit into memory."""
-_SPARE = 8
-"""Vectors of the length of the state, and as many of the observations', that products need beside the basis."""
+_SPARE = 90
+"""Vectors of the length of the state, and as many of the observations', that products with sixteen at once need."""
 
 
 def variational(  # noqa: PLR0913  all by keyword, all with a default
@@ -64,7 +64,7 @@ def variational(  # noqa: PLR0913  all by keyword, all with a default
     vectors : int, optional
         Most vectors; by default as many as `memory_gb` has room for.
     memory_gb : float [1e9 bytes]
-        What vectors and products may take, beside H where that is in memory.
+        What vectors and products may take, beside the aggregates and an H in memory.
     checkpoint : path, optional
         File in which every step is kept; where it exists, the run goes on from it and gives the same numbers.
     probes : int

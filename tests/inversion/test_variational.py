@@ -238,7 +238,7 @@ def test_what_cannot_be_is_refused(options, words):
 
 def test_auto_takes_the_smaller_space():
     forms = [solve.variational(problem(np.random.default_rng(0), **shape)[0]).solution.form for shape in SHAPES]
-    assert forms == ["control (Lanczos)", "observation (Lanczos)"]
+    assert forms == ["Lanczos control", "Lanczos observation"]
 
 
 KILLED = """
