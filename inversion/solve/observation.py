@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -37,8 +38,9 @@ class ObservationSolution(Solution):
 
     def __init__(self, joint: Joint, R: Covariance, n_state: int, *, memory_gb: float | None = None) -> None:
         super().__init__(joint, R, n_state)
-        self._rows = _rows_a_block(R.size, joint.B.size, memory_gb)
-        self._lower = _factor(_innovation_covariance(joint.H, joint.B, R, self._rows))
+        rows = _rows_a_block(R.size, joint.B.size, memory_gb)
+        self._columns = min(rows, _COLUMNS)
+        self._lower = _factor(_innovation_covariance(joint.H, joint.B, R, rows))
         whitened = self._whiten(joint.innovation)
         self.chi2 = float(whitened @ whitened)
         self.gradient = joint.H.rmatvec(self._lower.rsolve(whitened))
@@ -46,9 +48,12 @@ class ObservationSolution(Solution):
 
     def covariance(self, Wt: Array) -> Array:
         """Return W B Wᵀ − (L⁻¹ H B Wᵀ)ᵀ (L⁻¹ H B Wᵀ)."""
-        BWt = self.joint.B.matvec(Wt)
-        U = self._whiten(self.joint.H.matvec(BWt))
-        prior = Wt.T @ BWt
+        k = Wt.shape[1]
+        prior, U = np.empty((k, k)), np.empty((self.R.size, k))
+        for part in _parts(k, self._columns):
+            BWt = self.joint.B.matvec(np.ascontiguousarray(Wt[:, part]))
+            prior[:, part], U[:, part] = Wt.T @ BWt, self.joint.H.matvec(BWt)
+        U = self._whiten(U)
         return 0.5 * (prior + prior.T) - U.T @ U
 
     def gain(self, Wt: Array) -> Array:
@@ -60,8 +65,7 @@ class ObservationSolution(Solution):
         """Return diag B − Σᵢ (L⁻¹ H B)ᵢⱼ², by columns."""
         size = self.joint.B.size
         reduction = np.empty(size)
-        for start in range(0, size, self._rows):
-            part = slice(start, min(start + self._rows, size))
+        for part in _parts(size, self._columns):
             U = self._whiten(self.joint.H.matvec(self.joint.B.matvec(_units(size, part))))
             reduction[part] = np.einsum("ij,ij->j", U, U)
         return self.joint.B.diagonal() - reduction
@@ -106,9 +110,8 @@ class ObservationSolution(Solution):
         """Squared column norms of X, lower triangular as both its factors are."""
         n, factor = self.R.size, self.R.sqrt()
         kept = np.empty(n)
-        for start in range(0, n, _COLUMNS):
-            part = slice(start, min(start + _COLUMNS, n))
-            X = self._lower.solve(factor.matvec(_units(n, part)), first=start)
+        for part in _parts(n, _COLUMNS):
+            X = self._lower.solve(factor.matvec(_units(n, part)), first=part.start)
             kept[part] = np.einsum("ij,ij->j", X, X)
         return kept
 
@@ -136,9 +139,8 @@ def _rows_a_block(n: int, size: int, memory_gb: float | None) -> int:
     InversionError
         Where S and a few rows do not fit.
     """
-    usual = max(1, min(BLOCK_BYTES // (8 * size), _COLUMNS))
     if memory_gb is None:
-        return usual
+        return max(1, min(BLOCK_BYTES // (8 * size), -(-n // _BLOCKS)))
     room = memory_gb * 1e9 - Panels.bytes_for(n) - _APART
     rows = int(room // (8 * size * _COPIES))
     if rows < min(_LEAST_ROWS, n):
@@ -148,20 +150,34 @@ def _rows_a_block(n: int, size: int, memory_gb: float | None) -> int:
             f"observation space; give it that, or use solve.variational, which forms no matrix."
         )
         raise InversionError(msg)
-    return min(rows, _COLUMNS)
+    return min(rows, max(1, -(-n // _BLOCKS)))
 
 
 def _innovation_covariance(H: Jacobian, B: Covariance, R: Covariance, rows: int) -> Panels:
     """Return the lower half of H B Hᵀ + R, by blocks of rows of H B."""
-    n = H.shape[0]
-    S = Panels(n)
-    blocks = list(H.blocks(max(1, min(-(-n // _BLOCKS), rows))))
-    for number, part in enumerate(blocks):
-        BHt = B.matvec(np.ascontiguousarray(H.rows(part).T))
-        for other in blocks[: number + 1]:
-            S.put(part, other, H.part_matvec(other, BHt).T)
+    S = Panels(H.shape[0])
+    for part in _parts(H.shape[0], rows):
+        BHt = B.matvec(_transposed_rows(H, part))
+        for other in H.blocks():
+            left = slice(other.start, min(other.stop, part.stop))
+            if left.start < left.stop:
+                S.put(part, left, H.part_matvec(left, BHt).T)
     S.add(R)
     return S
+
+
+def _transposed_rows(H: Jacobian, part: slice) -> Array:
+    """Return the rows of `part` as columns, read a block at a time."""
+    Ht = np.empty((H.shape[1], part.stop - part.start))
+    for block in _parts(part.stop - part.start, next(H.blocks()).stop):
+        Ht[:, block] = H.rows(slice(part.start + block.start, part.start + block.stop)).T
+    return Ht
+
+
+def _parts(size: int, step: int) -> Iterator[slice]:
+    """Yield consecutive parts of `size`."""
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))
 
 
 def _factor(S: Panels) -> Panels:

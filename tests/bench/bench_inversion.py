@@ -1,17 +1,15 @@
 """Figures of the inversion: one JSON object a line (contract 5), medians of five alternating rounds.
 
 Two compare with the same mathematics written down straightforwardly in numpy: the square-root form, and the Kronecker
-formula. The design names fips as the reference of the second; it is not installed here, and the line says so. The large
-cases run once each, in a process of their own, and state its peak memory beside what it must fit into. Two workers:
-products with an H on disk by two processes of a Dask cluster against one, beside a loop that only counts.
+formula. The design names fips as the reference of the second; it is not installed here, and the line says so. Cost: a
+table against n and m. Two workers: products with an H on disk by two processes of a Dask cluster against one, beside a
+loop that only counts. What is larger is the family `inversion_large`.
 """
 
 import gc
 import json
 import multiprocessing
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -111,21 +109,6 @@ def kronecker_2000_12000():
     line("inversion.kronecker_2000_12000", ours, plain, text)
 
 
-def large(name):
-    """A large case by itself."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.inversion_cases", name],
-        cwd=Path(__file__).parents[2],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    facts = json.loads(done.stdout)
-    peak = facts.pop("peak_gb")
-    figure = {"name": f"inversion.{name}", "value": peak, "unit": "GB", "reference": "the memory it must fit into"}
-    print(json.dumps({**figure, "reference_value": 4.0, "ratio": round(peak / 4.0, 3), **facts}), flush=True)
-
-
 def two_workers():
     """Products with an H of 320 MB on disk."""
     rng = np.random.default_rng(3)
@@ -193,8 +176,6 @@ def main():
     kronecker_2000_12000()
     cost()
     two_workers()
-    for name in ("kronecker_2000_60000", "variational_1e6", "kronecker_20000_60000"):
-        large(name)
 
 
 if __name__ == "__main__":
