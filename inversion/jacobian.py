@@ -24,6 +24,8 @@ from inversion.covariance.operator import Array
 BLOCK_BYTES = 128 * 2**20
 """Largest block of rows that is held at a time where H is not in memory anyway."""
 
+_SHARE = 4
+"""Blocks that may be held at once, by as many workers, within `BLOCK_BYTES`; a chunk is never cut."""
 _FILLED = 0.02
 """Share of entries, in the columns in use, above which a dense product beats a sparse one."""
 
@@ -90,8 +92,8 @@ class ArrayJacobian(Jacobian):
 class DaskJacobian(Jacobian):
     """H on disk or on its way: multiplied where its blocks are, on whatever scheduler Dask has, and never held whole.
 
-    Blocks of rows and the order in which their products are added depend on the shape of H alone, so that every
-    scheduler gives the same numbers. Chunks may be scipy.sparse matrices.
+    Blocks of rows and the order in which their products are added depend on the shape and the chunks of H alone, so
+    that every scheduler gives the same numbers. Chunks may be scipy.sparse matrices.
     """
 
     def __init__(self, matrix: dask.array.Array) -> None:
@@ -134,6 +136,18 @@ class DaskJacobian(Jacobian):
             if place is not None:
                 return part.start + place[0], place[1], place[2]
         return None
+
+    def blocks(self, limit: int | None = None) -> Iterator[slice]:
+        """Yield runs of whole chunks: one that is cut in two is read twice, and all workers are to have something."""
+        most = max(1, BLOCK_BYTES // (8 * max(self.shape[1], 1)) // _SHARE)
+        most = most if limit is None else min(most, limit)
+        start = stop = 0
+        for rows in self._matrix.chunks[0]:
+            if stop > start and stop + rows - start > most:
+                yield slice(start, stop)
+                start = stop
+            stop += rows
+        yield slice(start, stop)
 
     @functools.cached_property
     def _delayed(self) -> list[tuple[slice, Any]]:

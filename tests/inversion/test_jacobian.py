@@ -60,7 +60,7 @@ def test_a_place_is_found_in_any_chunk(wrap):
 
 @pytest.fixture(scope="module")
 def cluster():
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as running:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True) as running:
         yield running
 
 
@@ -97,7 +97,7 @@ def test_every_scheduler_gives_the_same_numbers(tmp_path, cluster, monkeypatch):
         with scheduler(name, cluster):
             for solver, options in (
                 (solve.batch, {"form": "observation"}),
-                (solve.variational, {"vectors": 12, "probes": 2}),
+                (solve.variational, {"vectors": 10, "probes": 0, "refine": 3}),
             ):
                 posterior = solver(problem_with(stored), **options)
                 d = posterior.diagnostics
@@ -108,13 +108,13 @@ def test_every_scheduler_gives_the_same_numbers(tmp_path, cluster, monkeypatch):
             for ours, theirs in zip(results[name, solver], results["synchronous", solver], strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * np.abs(theirs).max())
     in_memory = solve.batch(problem_with(H))
-    np.testing.assert_allclose(results["cluster", "batch"][0], in_memory.mean, rtol=1e-11)
-    np.testing.assert_allclose(results["cluster", "batch"][1], in_memory.covariance(W), rtol=1e-10)
+    np.testing.assert_allclose(results["cluster", "batch"][0], in_memory.mean, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(results["cluster", "batch"][1], in_memory.covariance(W), rtol=1e-10, atol=1e-12)
 
 
 def test_memory_is_that_of_blocks_not_of_h(monkeypatch):
-    """H of 64 MB, made as it is asked for, in blocks of 3.2 MB."""
-    n, m, rows = 4000, 2000, 200
+    """H of 48 MB, made as it is asked for, in blocks of 2.4 MB."""
+    n, m, rows = 3000, 2000, 150
     monkeypatch.setattr("inversion.jacobian.BLOCK_BYTES", 8 * m * rows)
 
     def generated(block_info=None):
@@ -133,7 +133,7 @@ def test_memory_is_that_of_blocks_not_of_h(monkeypatch):
             y_units="nmol mol-1",
             x_units="1",
         )
-        posterior = solve.variational(case, vectors=10, probes=0)
+        posterior = solve.variational(case, vectors=5, probes=0)
         assert posterior.diagnostics.dofs > 1
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
