@@ -1,16 +1,19 @@
 """The sensitivities H in whatever form they come: array, Dask, scipy.sparse or LinearOperator.
 
-Each form offers the same: `matvec` (H V), `rmatvec` (Hᵀ U), `rows` (a dense block) and `place_of_nonfinite`.
-Dask arrays are read block by block and never held whole.
+Each form offers the same: `matvec` (H V), `rmatvec` (Hᵀ U), `rows` (a dense block), `part_matvec` (some rows times V),
+`place_of_nonfinite`. Dask arrays are read block by block and never held whole.
 """
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
+import dask
 import dask.array
+import dask.base
 import numpy as np
 import scipy.sparse
 import xarray as xr
@@ -20,6 +23,11 @@ from inversion.covariance.operator import Array
 
 BLOCK_BYTES = 128 * 2**20
 """Largest block of rows that is held at a time where H is not in memory anyway."""
+
+_SHARE = 4
+"""Blocks that may be held at once, by as many workers, within `BLOCK_BYTES`; a chunk is never cut."""
+_FILLED = 0.02
+"""Share of entries, in the columns in use, above which a dense product beats a sparse one."""
 
 
 class Jacobian(ABC):
@@ -38,6 +46,10 @@ class Jacobian(ABC):
     @abstractmethod
     def rows(self, part: slice) -> Array:
         """Return the rows of `part` as a dense block."""
+
+    def part_matvec(self, part: slice, V: Array) -> Array:
+        """Return the rows of `part` times V (m, k)."""
+        return self.rows(part) @ V
 
     def place_of_nonfinite(self) -> tuple[int, int, float] | None:
         """Return row, column and value of the first entry that is NaN or infinite, None where all are finite."""
@@ -78,7 +90,11 @@ class ArrayJacobian(Jacobian):
 
 
 class DaskJacobian(Jacobian):
-    """H on disk or on its way: read block by block, chunks as they are."""
+    """H on disk or on its way: multiplied where its blocks are, on whatever scheduler Dask has, and never held whole.
+
+    Blocks of rows and the order in which their products are added depend on the shape and the chunks of H alone, so
+    that every scheduler gives the same numbers. Chunks may be scipy.sparse matrices.
+    """
 
     def __init__(self, matrix: dask.array.Array) -> None:
         self._matrix = matrix
@@ -86,25 +102,103 @@ class DaskJacobian(Jacobian):
 
     def matvec(self, V: Array) -> Array:
         """Return H V."""
-        return np.concatenate([self.rows(part) @ V for part in self.blocks()])
+        (shared,) = _shared(V)
+        pieces = [dask.delayed(_product, pure=False)(block, shared) for _, block in self._delayed]
+        return np.concatenate(dask.compute(*pieces))
 
     def rmatvec(self, U: Array) -> Array:
         """Return Hᵀ U."""
-        total = np.zeros((self.shape[1], *U.shape[1:]))
-        for part in self.blocks():
-            total += self.rows(part).T @ U[part]
-        return total
+        shared = _shared(*(U[part] for part, _ in self._delayed))
+        pieces = [
+            dask.delayed(_transposed_product, pure=False)(block, piece)
+            for (_, block), piece in zip(self._delayed, shared, strict=True)
+        ]
+        while len(pieces) > 1:  # pairs of neighbours: few partial sums are held, in an order that is always the same
+            pairs = [dask.delayed(np.add, pure=False)(*pieces[i : i + 2]) for i in range(0, len(pieces) - 1, 2)]
+            pieces = pairs + pieces[2 * len(pairs) :]
+        (total,) = dask.compute(*pieces)
+        return _aligned(total)
 
     def rows(self, part: slice) -> Array:
         """Compute the rows."""
-        return np.asarray(self._matrix[part].compute(), dtype=np.float64)
+        return _dense(self._matrix[part].compute())
+
+    def part_matvec(self, part: slice, V: Array) -> Array:
+        """Multiply where the rows are."""
+        (shared,) = _shared(V)
+        (image,) = dask.compute(dask.delayed(_product, pure=False)(self._matrix[part], shared))
+        return _aligned(image)
+
+    def place_of_nonfinite(self) -> tuple[int, int, float] | None:
+        """Look through the blocks where they are."""
+        found = dask.compute(*(dask.delayed(_nonfinite, pure=False)(block) for _, block in self._delayed))
+        for (part, _), place in zip(self._delayed, found, strict=True):
+            if place is not None:
+                return part.start + place[0], place[1], place[2]
+        return None
+
+    def blocks(self, limit: int | None = None) -> Iterator[slice]:
+        """Yield runs of whole chunks: one that is cut in two is read twice, and all workers are to have something."""
+        most = max(1, BLOCK_BYTES // (8 * max(self.shape[1], 1)) // _SHARE)
+        most = most if limit is None else min(most, limit)
+        start = stop = 0
+        for rows in self._matrix.chunks[0]:
+            if stop > start and stop + rows - start > most:
+                yield slice(start, stop)
+                start = stop
+            stop += rows
+        yield slice(start, stop)
+
+    @functools.cached_property
+    def _delayed(self) -> list[tuple[slice, Any]]:
+        """Blocks of rows, each one task's argument."""
+        return [(part, dask.delayed(self._matrix[part], pure=False)) for part in self.blocks()]
+
+
+def _shared(*arrays: Array) -> list[Any]:
+    """Return arrays as arguments of many tasks: sent to a cluster once, not with every task."""
+    client: Any = getattr(dask.base.get_scheduler(), "__self__", None)
+    if hasattr(client, "scatter"):
+        return list(client.scatter(list(arrays), hash=False))
+    return [dask.delayed(array, pure=False) for array in arrays]
+
+
+def _product(block: Any, V: Array) -> Array:
+    return np.asarray(_numbers(block) @ _aligned(V))
+
+
+def _transposed_product(block: Any, U: Array) -> Array:
+    return np.asarray(_numbers(block).T @ _aligned(U))
+
+
+def _numbers(block: Any) -> Any:
+    return block.astype(np.float64) if scipy.sparse.issparse(block) else _aligned(block)
+
+
+def _aligned(array: Any) -> Array:
+    """Copy what came through a socket to an odd address: numpy would multiply it without BLAS, and round otherwise."""
+    return np.require(array, dtype=np.float64, requirements=["C", "ALIGNED"])
+
+
+def _dense(block: Any) -> Array:
+    return np.asarray(block.toarray() if scipy.sparse.issparse(block) else block, dtype=np.float64)
+
+
+def _nonfinite(block: Any) -> tuple[int, int, float] | None:
+    if scipy.sparse.issparse(block) and np.isfinite(block.data).all():
+        return None
+    dense = _dense(block)
+    if np.isfinite(dense).all():
+        return None
+    row, column = np.argwhere(~np.isfinite(dense))[0]
+    return int(row), int(column), float(dense[row, column])
 
 
 class SparseJacobian(Jacobian):
     """H as a scipy.sparse matrix."""
 
     def __init__(self, matrix: Any) -> None:
-        self._matrix = matrix.tocsr().astype(np.float64)
+        self._matrix = matrix.tocsr().astype(np.float64, copy=False)
         self.shape = self._matrix.shape
 
     def matvec(self, V: Array) -> Array:
@@ -118,6 +212,21 @@ class SparseJacobian(Jacobian):
     def rows(self, part: slice) -> Array:
         """Return the rows, dense."""
         return self._matrix[part].toarray()
+
+    def part_matvec(self, part: slice, V: Array) -> Array:
+        """Multiply densely with the columns that are in use, where that is less work than it seems.
+
+        Footprints of one month see the states of one month: together they fill those columns, and a dense product is
+        tens of times faster than a sparse one.
+        """
+        piece = self._matrix[part]
+        used = np.unique(piece.indices)
+        if piece.nnz < _FILLED * used.size * piece.shape[0]:
+            return piece @ V
+        compact = scipy.sparse.csr_array(
+            (piece.data, np.searchsorted(used, piece.indices), piece.indptr), shape=(piece.shape[0], used.size)
+        )
+        return compact.toarray() @ V[used]
 
     def place_of_nonfinite(self) -> tuple[int, int, float] | None:
         """Look at the stored entries only."""
@@ -180,6 +289,10 @@ class Beside(Jacobian):
     def rows(self, part: slice) -> Array:
         """Return the rows of both."""
         return np.hstack([self._left.rows(part), self._right.rows(part)])
+
+    def part_matvec(self, part: slice, V: Array) -> Array:
+        """Return the sum of both products."""
+        return self._left.part_matvec(part, V[: self._split]) + self._right.part_matvec(part, V[self._split :])
 
 
 def as_jacobian(H: Any) -> Jacobian:

@@ -11,31 +11,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import scipy.sparse
 import xarray as xr
 
-from inversion.covariance.operator import Array, columns
+from inversion.aggregate import Aggregate, coordinates, read
+from inversion.covariance.operator import Array
 from inversion.diagnostics import Diagnostics, diagnose, judge
-from inversion.errors import InversionError
-from inversion.findings import Finding
+from inversion.findings import Finding, Grade
 from inversion.problem import Problem
 from inversion.solve.solution import Solution
-
-_WHOLE = 5000
-"""Largest state whose whole covariance is formed."""
-
-
-class _Aggregate(NamedTuple):
-    columns: Array
-    """[W 0]ᵀ (m + p, k)."""
-    dim: str
-    coords: Mapping[str, Any]
-    units: str
 
 
 class Posterior:
@@ -45,7 +32,8 @@ class Posterior:
     ----------
     problem : Problem
     solution : inversion.solve.solution.Solution
-        The form that was solved: `.form` is "observation", "state" or "root".
+        The form that was solved: `.form` is "observation", "state", "root", "Lanczos observation" or
+        "Lanczos control".
     mean : xr.DataArray (state)
         x̂, in the units of x_a.
     boundary : xr.DataArray (boundary) or None
@@ -82,7 +70,8 @@ class Posterior:
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What the result says about itself, the worst first."""
-        return judge(self)
+        found = (*judge(self), *self.solution.findings())
+        return tuple(sorted(found, key=lambda finding: list(Grade).index(finding.grade)))
 
     @functools.cached_property
     def seen(self) -> xr.DataArray:
@@ -101,7 +90,7 @@ class Posterior:
         return self._labelled(W.columns[: self.problem.n_state].T @ self.problem.x_a.values, W)
 
     def covariance(self, aggregate: Any = None) -> xr.DataArray:
-        """Return W Ŝ Wᵀ (k, k), exactly.
+        """Return W Ŝ Wᵀ (k, k): exactly, or from `variational` as an upper bound.
 
         Parameters
         ----------
@@ -111,7 +100,8 @@ class Posterior:
         Returns
         -------
         xr.DataArray (k, k)
-            Dimensions ``name`` and ``name_2``; units squared.
+            Dimensions ``name`` and ``name_2``; units squared. Where it is an upper bound, the attribute
+            ``stdev_too_large_by_at_most`` says by which share a standard deviation can be above the exact one.
 
         Raises
         ------
@@ -121,7 +111,7 @@ class Posterior:
         W = self._read(aggregate)
         m = self.problem.n_state
         values = self.solution.whole()[:m, :m] if aggregate is None else self.solution.covariance(W.columns)
-        return self._labelled(values, W, W)
+        return self._labelled(values, W, W).assign_attrs(self._bounds(W, values))
 
     def prior_covariance(self, aggregate: Any = None) -> xr.DataArray:
         """Return W B Wᵀ (k, k); arguments as `covariance`."""
@@ -133,7 +123,8 @@ class Posterior:
         if aggregate is None:
             return self.problem.x_a.copy(data=np.sqrt(self._variances[: self.problem.n_state]))
         W = self._read(aggregate)
-        return self._labelled(np.sqrt(np.diagonal(self.solution.covariance(W.columns))), W)
+        values = self.solution.covariance(W.columns)
+        return self._labelled(np.sqrt(np.diagonal(values)), W).assign_attrs(self._bounds(W, values))
 
     def prior_stdev(self, aggregate: Any = None) -> xr.DataArray:
         """Return the prior standard deviations of W x, or of every state."""
@@ -232,61 +223,37 @@ class Posterior:
             "J_a_probability": d.J_a_probability,
             "J_o": d.J_o,
             "dofs": d.dofs,
+            "dofs_error": self.solution.trace_error,
             "dofs_state": d.dofs_state,
             "dofs_boundary": d.dofs_boundary,
         }
+
+    def _bounds(self, W: Aggregate, covariance: Array) -> dict[str, float]:
+        """Return how far the worst standard deviation can be above the exact one, where it is not exact."""
+        shortfall = self.solution.shortfall(W.columns)
+        if shortfall is None:
+            return {}
+        variance = np.diagonal(covariance)
+        least = variance - shortfall
+        ratio = np.divide(variance, least, out=np.full_like(least, np.inf), where=least > 0)
+        return {"stdev_too_large_by_at_most": float(np.sqrt(ratio.max()) - 1.0)}
 
     @functools.cached_property
     def _variances(self) -> Array:
         return self.solution.variances()
 
-    def _read(self, aggregate: Any) -> _Aggregate:
-        """Return W as columns for z, with the labels and units of W x."""
-        m = self.problem.n_state
-        if aggregate is None:
-            if m > _WHOLE:
-                gigabytes = 8 * m * m / 1e9
-                msg = (
-                    f"The whole covariance of {m} states would take {gigabytes:.1f} GB; ask for the covariance of "
-                    f"aggregates (provinces, sectors, years), which is exact without it."
-                )
-                raise InversionError(msg)
-            return _Aggregate(self._padded(np.eye(m)), "state", self._coords(self.problem.x_a), self.problem.x_units)
-        if not isinstance(aggregate, xr.DataArray):
-            matrix = aggregate if scipy.sparse.issparse(aggregate) else np.atleast_2d(np.asarray(aggregate, np.float64))
-            self._check(matrix.shape)
-            return _Aggregate(self._padded(columns(matrix)), "aggregate", {}, self.problem.x_units)
-        if "state" not in aggregate.dims or aggregate.ndim != 2:
-            msg = f"An aggregate has the dimensions (name, 'state'), got {aggregate.dims}."
-            raise InversionError(msg)
-        labelled = aggregate.transpose(..., "state")
-        self._check(labelled.shape)
-        dim = str(labelled.dims[0])
-        units = str(aggregate.attrs.get("units", self.problem.x_units))
-        return _Aggregate(self._padded(columns(labelled.values)), dim, self._coords(labelled[:, 0]), units)
+    def _read(self, aggregate: Any) -> Aggregate:
+        return read(self.problem, aggregate)
 
-    def _check(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 2 or shape[1] != self.problem.n_state:
-            msg = f"The aggregate has shape {shape}, expected (k, {self.problem.n_state}): one column a state."
-            raise InversionError(msg)
-
-    def _padded(self, columns_of_x: Array) -> Array:
-        """Return [W 0]ᵀ: aggregates of the fluxes leave the boundary terms out."""
-        return np.vstack([columns_of_x, np.zeros((self.problem.n_boundary, columns_of_x.shape[1]))])
-
-    @staticmethod
-    def _coords(vector: xr.DataArray) -> dict[str, Any]:
-        return {str(key): value for key, value in vector.coords.items() if value.dims == vector.dims}
-
-    def _labelled(self, values: Array, W: _Aggregate, other: _Aggregate | xr.DataArray | None = None) -> xr.DataArray:
+    def _labelled(self, values: Array, W: Aggregate, other: Aggregate | xr.DataArray | None = None) -> xr.DataArray:
         """Return an array with the labels of W, and of what its columns are."""
         coords: dict[str, Any] = {key: (W.dim, value.values) for key, value in W.coords.items()}
         if other is None:
             return xr.DataArray(values, dims=W.dim, coords=coords, attrs={"units": W.units})
-        if isinstance(other, _Aggregate):
+        if isinstance(other, Aggregate):
             second = f"{other.dim}_2"
             coords |= {f"{key}_2": (second, value.values) for key, value in other.coords.items()}
             return xr.DataArray(values, dims=(W.dim, second), coords=coords, attrs={"units": f"({W.units})2"})
         column = str(other.dims[0])
-        coords |= {key: (column, value.values) for key, value in self._coords(other).items() if key not in coords}
+        coords |= {key: (column, value.values) for key, value in coordinates(other).items() if key not in coords}
         return xr.DataArray(values, dims=(W.dim, column), coords=coords)

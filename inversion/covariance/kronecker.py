@@ -9,6 +9,9 @@ import numpy as np
 from inversion.covariance.operator import Array, Covariance, Factor
 from inversion.errors import CovarianceError
 
+_WORTH_LOOKING = 64
+"""Columns from which it is looked whether some are zero."""
+
 
 class Kronecker(Covariance):
     """C = C₁ ⊗ C₂ (⊗ C₃).
@@ -112,6 +115,18 @@ def _along_axes(products: list[Callable[[Array], Array]], sizes: tuple[int, ...]
     block = np.ascontiguousarray(V).reshape(*sizes, k)
     for product, size in zip(products, sizes, strict=True):
         rest = block.shape[1:]
-        flat = product(np.ascontiguousarray(block).reshape(size, -1))
+        flat = _skipping_zeros(product, np.ascontiguousarray(block).reshape(size, -1))
         block = np.moveaxis(np.asarray(flat).reshape(size, *rest), 0, -1)
     return np.moveaxis(block, 0, -1).reshape(V.shape)
+
+
+def _skipping_zeros(product: Callable[[Array], Array], V: Array) -> Array:
+    """Multiply the columns that are not zero: what was seen in one month has none in the others."""
+    if V.shape[1] < _WORTH_LOOKING:
+        return product(V)
+    used = V.any(axis=0)
+    if np.count_nonzero(used) > 0.5 * used.size:
+        return product(V)
+    image = np.zeros_like(V)
+    image[:, used] = product(V[:, used])
+    return image

@@ -8,7 +8,7 @@ import scipy.linalg
 from inversion.covariance import Covariance
 from inversion.covariance.operator import Array
 from inversion.problem import Joint
-from inversion.solve.solution import Solution, Traces
+from inversion.solve.solution import Solution, Traces, require_room
 
 
 class RootSolution(Solution):
@@ -19,8 +19,9 @@ class RootSolution(Solution):
 
     form = "root"
 
-    def __init__(self, joint: Joint, R: Covariance, n_state: int) -> None:
+    def __init__(self, joint: Joint, R: Covariance, n_state: int, *, memory_gb: float | None = None) -> None:
         super().__init__(joint, R, n_state)
+        require_room(3 * 8 * R.size * joint.B.size, memory_gb)
         self._L, self._L_R = joint.B.sqrt(), R.sqrt()
         whitened = self._L_R.solve(joint.H.rows(slice(0, R.size)))
         G = self._L.rmatvec(np.ascontiguousarray(whitened.T)).T

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from inversion.covariance import Covariance
 from inversion.covariance.operator import Array
+from inversion.errors import InversionError
+from inversion.findings import Finding
 from inversion.problem import Joint
 
 
@@ -42,8 +44,11 @@ class Solution(ABC):
     step: Array
     gradient: Array
     chi2: float
+    trace_error: float = 0.0
+    """Standard error of tr A, where it is estimated."""
 
-    def __init__(self, joint: Joint, R: Covariance, n_state: int) -> None:
+    def __init__(self, joint: Joint, R: Covariance, n_state: int, *, memory_gb: float | None = None) -> None:
+        del memory_gb  # for those forms that know what they take
         self.joint = joint
         self.R = R
         self.n_state = n_state
@@ -75,3 +80,32 @@ class Solution(ABC):
     def kernel(self, Wt: Array) -> Array:
         """Return (W A)ᵀ (m + p, k)."""
         return self.joint.H.rmatvec(self.gain(Wt))
+
+    def shortfall(self, Wt: Array) -> Array | None:
+        """Return by how much at most each variance diag(W Ŝ Wᵀ) is too large (k,); None where they are exact."""
+        del Wt
+        return None
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what the solver itself has to say about the result."""
+        return ()
+
+
+def require_room(needed: float, memory_gb: float | None) -> None:
+    """Refuse a form that takes more than it may.
+
+    Parameters
+    ----------
+    needed : float [bytes]
+    memory_gb : float [1e9 bytes], optional
+
+    Raises
+    ------
+    InversionError
+    """
+    if memory_gb is not None and needed > memory_gb * 1e9:
+        msg = (
+            f"memory_gb is {memory_gb:g}, but this form takes about {needed * 1e-9:.2g} GB; give it that, try the form "
+            f"'observation', or use solve.variational, which forms no matrix."
+        )
+        raise InversionError(msg)

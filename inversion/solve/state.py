@@ -10,11 +10,12 @@ from scipy.linalg import lapack
 
 from inversion.covariance import Covariance
 from inversion.covariance.operator import Array
+from inversion.jacobian import BLOCK_BYTES
 from inversion.problem import Joint
-from inversion.solve.solution import Solution, Traces
+from inversion.solve.solution import Solution, Traces, require_room
 
 _ROWS = 8192
-"""Rows of H whitened at a time."""
+"""Most rows of H whitened at a time."""
 
 
 class StateSolution(Solution):
@@ -22,8 +23,10 @@ class StateSolution(Solution):
 
     form = "state"
 
-    def __init__(self, joint: Joint, R: Covariance, n_state: int) -> None:
+    def __init__(self, joint: Joint, R: Covariance, n_state: int, *, memory_gb: float | None = None) -> None:
         super().__init__(joint, R, n_state)
+        require_room(4 * 8 * joint.B.size**2, memory_gb)
+        self._rows = max(1, min(_ROWS, BLOCK_BYTES // (8 * joint.B.size)))
         self._L = joint.B.sqrt()
         information, weighted = self._information()
         M = self._L.rmatvec(np.ascontiguousarray(self._L.rmatvec(information).T))
@@ -66,7 +69,7 @@ class StateSolution(Solution):
     def influence(self) -> Array:
         """Return the squared row norms of L_R⁻¹ H L C⁻ᵀ."""
         influence = np.empty(self.R.size)
-        for part, piece in self.R.pieces(_ROWS):
+        for part, piece in self.R.pieces(self._rows):
             V = piece.sqrt().solve(self.joint.H.rows(part)) @ self._root.T
             influence[part] = np.einsum("ij,ij->i", V, V)
         return influence
@@ -75,7 +78,7 @@ class StateSolution(Solution):
         """Return Hᵀ R⁻¹ H and Hᵀ R⁻¹ d, by pieces of R that know nothing of each other."""
         size = self.joint.B.size
         information, weighted = np.zeros((size, size)), np.zeros(size)
-        for part, piece in self.R.pieces(_ROWS):
+        for part, piece in self.R.pieces(self._rows):
             factor = piece.sqrt()
             G = factor.solve(self.joint.H.rows(part))
             information += G.T @ G

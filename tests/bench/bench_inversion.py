@@ -1,19 +1,29 @@
 """Figures of the inversion: one JSON object a line (contract 5), medians of five alternating rounds.
 
-Each compares with the same mathematics written down straightforwardly in numpy: the square-root form, and the Kronecker
-formula. The design names fips as the reference of the second; it is not installed here, and the line says so.
+Two compare with the same mathematics written down straightforwardly in numpy: the square-root form, and the Kronecker
+formula. The design names fips as the reference of the second; it is not installed here, and the line says so. Cost: a
+table against n and m. Two workers: products with an H on disk by two processes of a Dask cluster against one, beside a
+loop that only counts. What is larger is the family `inversion_large`.
 """
 
 import gc
 import json
+import multiprocessing
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
+import dask.array
 import numpy as np
 import scipy.linalg
+from distributed import Client, LocalCluster
 
 from inversion import Problem, solve
 from inversion.covariance import Dense, Diagonal, Kronecker, spatial, temporal
+from inversion.jacobian import as_jacobian
+from tests.bench.bench_transport import speed_up, spin
+from tests.bench.inversion_cases import footprints, observed, places
 
 ROUNDS = 5
 UNITS = {"y_units": "nmol mol-1", "x_units": "1"}
@@ -99,6 +109,58 @@ def kronecker_2000_12000():
     line("inversion.kronecker_2000_12000", ours, plain, text)
 
 
+def two_workers():
+    """Products with an H of 160 MB on disk, compressed, by clusters of one and of two processes."""
+    n, m = 1000, 20_000
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        multiprocessing.get_context("spawn").Pool(2) as pool,
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as one,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as two,
+    ):
+        store = str(Path(folder) / "H.zarr")
+        dask.array.random.default_rng(0).random((n, m), chunks=(125, m)).to_zarr(store)
+
+        def seconds(cluster):
+            with Client(cluster):
+                H = as_jacobian(dask.array.from_zarr(store))
+                u = H.matvec(np.ones(m))
+                begin = time.perf_counter()
+                for _ in range(3):
+                    H.matvec(H.rmatvec(u))
+                return time.perf_counter() - begin
+
+        pairs = [(seconds(one) / seconds(two), speed_up(pool, spin)) for _ in range(3)]
+    value, limit = (statistics.median(column) for column in zip(*pairs, strict=True))
+    figure = {"name": "inversion.two_workers", "value": round(value, 3), "unit": "1"}
+    reference = {"reference": "a loop that only counts", "reference_value": round(limit, 3)}
+    print(json.dumps({**figure, **reference, "ratio": round(value / limit, 3)}), flush=True)
+
+
+def cost():
+    """Seconds against n and m: mean, covariance of ten aggregates and diagnostics, by `batch` and by `variational`."""
+    for n in (500, 2000, 4000):
+        for m in (1000, 4000, 16_000):
+            rng = np.random.default_rng(4)
+            cells, steps = places(rng, m // 10), 10
+            B = Kronecker(spatial(*cells, sigma=0.5, length_km=300), temporal(30.0 * np.arange(steps), length_days=60))
+            H = footprints(rng, cells, n=n, steps=steps, seen=50)
+            y = observed(rng, H, B, 0.5)
+            problem = Problem(y=y, H=H, R=Diagonal(np.full(n, 0.25)), x_a=np.ones(m), B=B, **UNITS)
+            W = rng.random((10, m)) / m
+            seconds = []
+            for solver in (solve.batch, solve.variational):
+                begin = time.perf_counter()
+                posterior = solver(problem)
+                assert posterior.stdev(W).values.min() > 0
+                assert posterior.diagnostics.dofs > 1
+                seconds.append(time.perf_counter() - begin)
+            ours, other = seconds
+            figure = {"name": "inversion.cost", "value": round(ours, 3), "unit": "s", "n": n, "m": m}
+            reference = {"reference": "variational, same problem", "reference_value": round(other, 3)}
+            print(json.dumps({**figure, **reference, "ratio": round(ours / other, 3)}), flush=True)
+
+
 def same(ours, reference):
     """Speed of something else is no figure."""
     for a, b in zip(ours, reference, strict=False):
@@ -108,6 +170,8 @@ def same(ours, reference):
 def main():
     batch_2000_1000()
     kronecker_2000_12000()
+    cost()
+    two_workers()
 
 
 if __name__ == "__main__":
