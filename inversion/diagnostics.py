@@ -10,8 +10,11 @@ import numpy as np
 import scipy.stats
 import xarray as xr
 
+from inversion.consistency import desroziers, judge_consistency
 from inversion.covariance.operator import Array
-from inversion.findings import Finding, Grade
+from inversion.findings import Finding, Grade, far_off
+from inversion.innovations import affordable, rows_of_sites
+from inversion.left_out import judge_left_out, leave_one_site_out
 
 if TYPE_CHECKING:
     from inversion.posterior import Posterior  # Posterior holds Diagnostics: the only circle, and only for the types
@@ -41,6 +44,10 @@ class SiteDiagnostics:
         What they add to the degrees of freedom for signal.
     bias, rms : float
         Mean and root mean square of the residual y − H x̂ − H_b b̂, in the units of y.
+    J_o : float
+        Its part of J_o; expected `n` − `dofs`.
+    J_o_probability : float
+        Two-sided probability of one as far off, not below the true one: it takes the site's residuals for independent.
     lag1 : float
         Correlation of residuals (whitened by R) that follow one another; NaN with fewer than 30 pairs.
     pairs : int
@@ -51,6 +58,8 @@ class SiteDiagnostics:
     dofs: float
     bias: float
     rms: float
+    J_o: float
+    J_o_probability: float
     lag1: float
     pairs: int
 
@@ -117,7 +126,7 @@ def diagnose(posterior: Posterior) -> Diagnostics:
     Diagnostics
     """
     problem, solution = posterior.problem, posterior.solution
-    traces = solution.traces()
+    traces = posterior.fixed.traces
     parts = solution.step * solution.gradient
     J_a, dofs = float(parts.sum()), traces.total
     residual = posterior.residual.values
@@ -148,23 +157,22 @@ def _two_sided(value: float, dof: float) -> float:
 
 def _sites(posterior: Posterior, residual: Array, whitened: Array, dofs: float) -> Iterator[SiteDiagnostics]:
     y = posterior.problem.y
-    names = y["site"].values.astype(str) if "site" in y.coords else np.full(y.size, "all")
-    sites = list(dict.fromkeys(names.tolist()))
-    influence = posterior.solution.influence() if len(sites) > 1 else np.full(y.size, dofs / y.size)
-    for site in sites:
-        chosen = np.flatnonzero(names == site)
-        if "time" in y.coords:
-            chosen = chosen[np.argsort(y["time"].values[chosen], kind="stable")]
+    sites = rows_of_sites(posterior.problem)
+    influence = posterior.fixed.influence if len(sites) > 1 else np.full(y.size, dofs / y.size)
+    for site, chosen in sites.items():
         lag1, pairs = _lag1(whitened[chosen], y["time"].values[chosen] if "time" in y.coords else None)
-        own = residual[chosen]
+        own, seen = residual[chosen], float(influence[chosen].sum())
+        J_o = float(whitened[chosen] @ whitened[chosen])
         yield SiteDiagnostics(
             site,
             chosen.size,
-            float(influence[chosen].sum()),
-            float(own.mean()),
-            float(np.sqrt((own**2).mean())),
-            lag1,
-            pairs,
+            dofs=seen,
+            bias=float(own.mean()),
+            rms=float(np.sqrt((own**2).mean())),
+            J_o=J_o,
+            J_o_probability=_two_sided(J_o, max(chosen.size - seen, 1e-9)),
+            lag1=lag1,
+            pairs=pairs,
         )
 
 
@@ -201,6 +209,8 @@ def judge(posterior: Posterior) -> tuple[Finding, ...]:
         *posterior.problem.findings,
         *_chi2(posterior.diagnostics),
         *_prior_fit(posterior.diagnostics),
+        *_site_fit(posterior.diagnostics),
+        *_between_sites(posterior),
         *_correlation(posterior.diagnostics),
         *_outliers(posterior.diagnostics),
         *_baseline(posterior),
@@ -212,12 +222,11 @@ def judge(posterior: Posterior) -> tuple[Finding, ...]:
 def _chi2(d: Diagnostics) -> Iterator[Finding]:
     if d.chi2_probability >= 0.01:
         return
-    far = not 2 / 3 <= d.chi2_reduced <= 3 / 2
     cause = (
         "the errors in R and B are too large together" if d.chi2_reduced < 1 else "R or B is too small, or H is wrong"
     )
     yield Finding(
-        Grade.WARN if far else Grade.INFORM,
+        Grade.WARN if far_off(d.chi2_reduced) else Grade.INFORM,
         "chi2",
         f"χ² of the innovations is {d.chi2:.1f} for {d.n_obs} observations ({d.chi2_reduced:.2f} each, expected "
         f"1 ± {np.sqrt(2 / d.n_obs):.2f}): {cause}.",
@@ -235,6 +244,58 @@ def _prior_fit(d: Diagnostics) -> Iterator[Finding]:
         f"{d.dofs:.1f} ± {np.sqrt(2 * d.trace_squared):.1f} ({d.J_a / d.dofs:.2f} of it); prior errors are too "
         f"{'wide' if less else 'narrow'}, or errors in R are not what R says.",
     )
+
+
+def _site_fit(d: Diagnostics) -> Iterator[Finding]:
+    """Look at sites one by one where there are several; of a single one χ² says the same."""
+    for site in d.sites if len(d.sites) > 1 else ():
+        if site.J_o_probability >= 0.01 / len(d.sites):
+            continue
+        expected = site.n - site.dofs
+        larger = site.J_o > expected
+        yield Finding(
+            Grade.WARN if far_off(site.J_o / expected) else Grade.INFORM,
+            "site_fit",
+            f"Residuals at {site.site} are {'larger' if larger else 'smaller'} than R says: J_o is {site.J_o:.1f} over "
+            f"{site.n} observations, expected {expected:.1f} ± {np.sqrt(2 * expected):.1f}; "
+            f"{'look at its transport or widen R' if larger else 'R is too wide'} there.",
+        )
+
+
+def _between_sites(posterior: Posterior) -> Iterator[Finding]:
+    table = posterior.by_site
+    yield from judge_consistency(table) if "ratio_R" in table else ()
+    yield from judge_left_out(table) if "left_out_chi2" in table else ()
+
+
+def site_table(posterior: Posterior) -> xr.Dataset:
+    """Return what is known of each site, for a file or a table.
+
+    Parameters
+    ----------
+    posterior : Posterior
+
+    Returns
+    -------
+    xr.Dataset
+        On ``sites`` (``site_name``): the fields of `SiteDiagnostics` with the prefix ``site_``; and where sites are
+        named and it takes no more than seconds the columns of `consistency.desroziers` and, with two or more sites,
+        of `left_out.leave_one_site_out`.
+    """
+    sites = posterior.diagnostics.sites
+    unit = posterior.problem.y_units
+    columns = {
+        f"site_{name}": ("sites", [getattr(site, name) for site in sites], {"units": units})
+        for name, units in (
+            *(("n", "1"), ("dofs", "1"), ("bias", unit), ("rms", unit), ("J_o", "1"), ("J_o_probability", "1")),
+            *(("lag1", "1"), ("pairs", "1")),
+        )
+    }
+    table = xr.Dataset(columns, coords={"site_name": ("sites", [site.site for site in sites])})
+    if not affordable(posterior.problem):
+        return table
+    table = table.merge(desroziers(posterior).drop_vars("n"), join="exact", compat="equals")
+    return table.merge(leave_one_site_out(posterior), join="exact", compat="equals") if len(sites) > 1 else table
 
 
 def _correlation(d: Diagnostics) -> Iterator[Finding]:

@@ -36,3 +36,8 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.grade}: {self.sentence}"
+
+
+def far_off(ratio: float) -> bool:
+    """Return whether a ratio that should be 1 is off by more than a half: then the finding is a warning."""
+    return not 2 / 3 <= ratio <= 3 / 2
