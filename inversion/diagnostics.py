@@ -211,7 +211,7 @@ def judge(posterior: Posterior) -> tuple[Finding, ...]:
         *_prior_fit(posterior.diagnostics),
         *_site_fit(posterior.diagnostics),
         *_between_sites(posterior),
-        *_correlation(posterior.diagnostics),
+        *_correlation(posterior),
         *_outliers(posterior.diagnostics),
         *_baseline(posterior),
         *_unresolved(posterior),
@@ -298,18 +298,24 @@ def site_table(posterior: Posterior) -> xr.Dataset:
     return table.merge(leave_one_site_out(posterior), join="exact", compat="equals") if len(sites) > 1 else table
 
 
-def _correlation(d: Diagnostics) -> Iterator[Finding]:
-    for site in d.sites:
+def _correlation(posterior: Posterior) -> Iterator[Finding]:
+    blocks = posterior.fixed.sites if affordable(posterior.problem) else ()
+    fitted = {
+        block.site: float(block.neighbours.mean() / block.residual.mean()) for block in blocks if block.rows.size > 1
+    }
+    for site in posterior.diagnostics.sites:
         if np.isnan(site.lag1):
             continue
         noise = 1.0 / np.sqrt(site.pairs)
-        if abs(site.lag1) > max(0.2, 3.0 * noise):
+        # What was fitted opposes its neighbours: where it is not known how much, by no more than the share fitted.
+        expected = fitted.get(site.site, float(np.clip(site.lag1, -site.dofs / site.n, 0.0)))
+        if abs(site.lag1 - expected) > max(0.2, 3.0 * noise):
             yield Finding(
                 Grade.WARN,
                 "residual_correlation",
                 f"Residuals at {site.site} follow one another: their lag-1 correlation is {site.lag1:.2f} over "
-                f"{site.pairs} pairs, expected 0 ± {noise:.2f}: R takes them for independent, so the uncertainties "
-                f"come out too small; give R a correlation in time.",
+                f"{site.pairs} pairs, expected {expected:.2f} ± {noise:.2f}: R takes them for independent, so the "
+                "uncertainties come out too small; give R a correlation in time.",
             )
 
 

@@ -38,6 +38,9 @@ class SiteBlock:
         empty (0, 0) where there are no others.
     error, prior : float
         tr R_ii and tr (H B Hᵀ)_ii.
+    residual, neighbours : array (k,), (k - 1,)
+        Diagonal and first off-diagonal of the covariance of whitened residuals, L_Rᵀ (S⁻¹)_ii L_R: fitting makes them
+        smaller than 1 and lets neighbours oppose one another.
     error_spread, prior_spread : float
         Standard deviations of Σ r d and of Σ (d − r) d over the site's rows, whose expectations these are.
     """
@@ -45,6 +48,8 @@ class SiteBlock:
     site: str
     rows: np.ndarray
     left_out: Array
+    residual: Array
+    neighbours: Array
     error: float
     prior: float
     error_spread: float
@@ -93,12 +98,15 @@ def site_blocks(problem: Problem, solution: Solution) -> tuple[SiteBlock, ...]:
     return tuple(made)
 
 
-def _between(R: Array, precision: Array) -> Array:
-    """Return R P R, cheaply where R is diagonal."""
+def _between(R: Array, precision: Array) -> tuple[Array, Array]:
+    """Return R P R and L_Rᵀ P L_R, cheaply where R is diagonal."""
     if np.count_nonzero(R) == len(R):
         variance = np.diagonal(R)
-        return variance[:, None] * precision * variance
-    return R @ precision @ R
+        sigma = np.sqrt(variance)
+        return variance[:, None] * precision * variance, sigma[:, None] * precision * sigma
+    lower = scipy.linalg.cholesky(R, lower=True, check_finite=False)
+    whitened = lower.T @ precision @ lower
+    return lower @ whitened @ lower.T, whitened
 
 
 def rows_of_sites(problem: Problem) -> dict[str, np.ndarray]:
@@ -156,13 +164,15 @@ def _block(site: str, rows: np.ndarray, S: Array, R: Array, precision: Array, n_
     and the variance tr R² + tr S C with C = (R S⁻¹ R)_ii; for d − r = G S⁻¹ d, G = S − R, they are tr G and
     tr G² + tr S (S − 2R + C).
     """
-    C = _between(R, precision)
+    C, whitened = _between(R, precision)
     G = S - R
     alone = rows.size == n_obs
     return SiteBlock(
         site,
         rows,
         np.empty((0, 0)) if alone else _inverse(precision, site),
+        residual=np.diagonal(whitened).copy(),
+        neighbours=np.diagonal(whitened, 1).copy(),
         error=float(np.trace(R)),
         prior=float(np.trace(G)),
         error_spread=float(np.sqrt(np.vdot(R, R) + np.vdot(S, C))),
