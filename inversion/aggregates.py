@@ -182,7 +182,7 @@ def _moved(result: Increments, names: Sequence[str]) -> Iterator[Finding]:
 
 def _unseen(covariance: Array, prior_covariance: Array, names: Sequence[str]) -> Iterator[Finding]:
     seen = 1.0 - np.diagonal(covariance) / np.diagonal(prior_covariance)
-    unseen = [f"{names[i]} ({seen[i]:.1%})" for i in np.flatnonzero(seen < SEEN)]
+    unseen = [f"{names[i]} ({seen[i]:.1%})" for i in np.flatnonzero(seen < SEEN).tolist()]
     if unseen:
         yield Finding(
             Grade.INFORM,
@@ -195,7 +195,7 @@ def _together(covariance: Array, prior_covariance: Array, names: Sequence[str]) 
     """Name pairs whose errors hang together more than before: their sum is known better than either."""
     correlation, before = (matrix / _outer(matrix) for matrix in (covariance, prior_covariance))
     upper = np.triu(np.abs(correlation) >= _CORRELATED, 1) & (np.abs(correlation) > np.abs(before) + 0.05)
-    pairs = [f"{names[i]} and {names[j]} ({correlation[i, j]:+.2f})" for i, j in np.argwhere(upper)]
+    pairs = [f"{names[i]} and {names[j]} ({correlation[i, j]:+.2f})" for i, j in np.argwhere(upper).tolist()]
     if pairs:
         yield Finding(
             Grade.INFORM,

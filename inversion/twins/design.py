@@ -243,37 +243,38 @@ def judge_design(result: xr.Dataset) -> tuple[Finding, ...]:
     tuple of Finding
         ``design_best``; ``design_little`` (warn) where even the best takes less than 5 % off the σ that was to shrink.
     """
-    by, dim = result.attrs["by"], str(result["stdev"].dims[0])
+    by = result.attrs["by"]
     best = result.isel(candidate=int(np.argmin(result["rank"].values)))
     names = aggregate_names(result["stdev"])
     before, after = result["stdev"].values, best["stdev_with"].values
     most = int(np.argmax(1.0 - after / before)) if by == DOFS else names.index(by)
     place, unit = str(best["candidate"].item()), result.attrs["units"]
-    gained = float(best["dofs_with"]) - float(result["dofs"])
+    dofs, less = float(result["dofs"]), 1.0 - after[most] / before[most]
     chosen = [str(name) for name in result["chosen"].values]
     several = ""
     if len(chosen) > 1:
-        last = result.isel(step=-1)
         several = (
-            f" The best {len(chosen)} one after the other: {', '.join(chosen)}; together "
-            f"{float(last['chosen_dofs']):.1f} degrees of freedom, σ of {names[most]} {float(last['chosen_stdev'].isel({dim: most})):.3g} {unit}."
+            f" The best {len(chosen)} one after the other: {', '.join(chosen)}; together they make "
+            f"{result['chosen_dofs'].values[-1]:.1f} degrees of freedom and σ of {names[most]} "
+            f"{result['chosen_stdev'].values[-1, most]:.3g} {unit}."
         )
     found = [
         Finding(
             Grade.INFORM,
             "design_best",
             f"Of {result.sizes['candidate']} candidates {place} adds most to "
-            f"{'the degrees of freedom' if by == DOFS else by}: {gained:.2f} degrees of freedom to {float(result['dofs']):.1f}, and σ of {names[most]} from "
-            f"{before[most]:.3g} to {after[most]:.3g} {unit} ({1 - after[most] / before[most]:.0%} less).{several}",
+            f"{'the degrees of freedom' if by == DOFS else by}: {float(best['dofs_with']) - dofs:.2f} degrees of "
+            f"freedom to {dofs:.1f}, and σ of {names[most]} from {before[most]:.3g} to {after[most]:.3g} {unit} "
+            f"({less:.0%} less).{several}",
         )
     ]
-    if 1.0 - after[most] / before[most] < _LITTLE:
+    if less < _LITTLE:
         found.insert(
             0,
             Finding(
                 Grade.WARN,
                 "design_little",
-                f"Even the best candidate, {place}, takes only {1 - after[most] / before[most]:.1%} off σ of "
+                f"Even the best candidate, {place}, takes only {less:.1%} off σ of "
                 f"{names[most]}: look for places upwind or downwind of what it emits.",
             ),
         )

@@ -73,8 +73,9 @@ def run(
         ``chi2_totals`` = (t̂ − t)ᵀ (W Ŝ Wᵀ)⁻¹ (t̂ − t) over seen aggregates; ``chi2_reduced``, ``J_a_ratio``, ``lag1``
         (largest) as the inversion's own diagnostics say; ``found`` (draw, rule): warnings and refusals of rules that
         test R, B and H; ``reported``: any of them. Each aggregate: ``prior_stdev``, ``posterior_stdev``, ``seen``
-        share, ``counted``; ``inside68``, ``inside95``; ``bias`` and ``spread``, mean and root mean square of z; ``alarms`` and
-        ``power``, the shares of draws in which it is said to depart from the prior, without and with `planted`.
+        share, ``counted``; ``inside68``, ``inside95``; ``bias`` and ``spread``, mean and root mean square of z;
+        ``alarms`` and ``power``, the shares of draws in which it is said to depart from the prior, without and with
+        `planted`.
         Attributes: ``whitened_chi2`` (mean χ² per seen aggregate and draw, expected 1), ``whitened_chi2_stderr`` =
         √(2/(kN)), ``coverage68``, ``coverage95`` over seen aggregates, ``nature``, ``findings`` as JSON.
 

@@ -79,12 +79,13 @@ def lines(twins: xr.Dataset) -> list[str]:
         for name, seen, before, after, i68, i95, bias, power in rows
     ]
     shares = twins["found"].values.mean(axis=0)
+    off = f"expected 1 ± {a['whitened_chi2_stderr']:.3f} (off by {_off(twins):+.1f} of it)"
     rules = ", ".join(f"{r} {s:.0%}" for r, s in zip(twins["rule"].values, shares, strict=True) if s > 0)
     return [
         f"{a['title']}: {a['draws']} twins, truth {a['nature']}",
         head,
         *table,
-        f"  χ² of totals {a['whitened_chi2']:.3f}, expected 1 ± {a['whitened_chi2_stderr']:.3f} ({_off(twins):+.1f} of it)",
+        f"  χ² of totals {a['whitened_chi2']:.3f}, {off}",
         f"  inside 68 %: {a['coverage68']:.1%}, inside 95 %: {a['coverage95']:.1%}",
         f"  warnings in {float(twins['reported'].mean()):.0%} of draws: {rules or 'none'}",
         *(f"  {finding}" for finding in judge(twins)),
