@@ -11,13 +11,13 @@ import scipy.linalg
 import scipy.stats
 import xarray as xr
 
-from inversion.aggregates import SEEN, increments
 from inversion.covariance.operator import Array
 from inversion.diagnostics import Diagnostics
 from inversion.findings import Grade
 from inversion.posterior import Posterior
 from inversion.problem import Problem
 from inversion.solve import batch
+from inversion.totals import SEEN, increments, seen_share
 from inversion.twins.nature import Nature, TwinError
 from inversion.twins.replay import replay
 from inversion.twins.verdict import judge
@@ -109,7 +109,7 @@ class _Stated:
         self.S, self.M = S, M
         self.W = _matrix(aggregate, posterior)
         self.gain = posterior.gain(aggregate).values
-        self.seen = 1.0 - np.diagonal(S) / np.diagonal(M)
+        self.seen = seen_share(S, M)
         self.counted = self.seen >= SEEN
         if not self.counted.any():
             fault = f"None of {S.shape[0]} aggregates has a tenth of its prior variance taken away: nothing to count."

@@ -7,10 +7,11 @@ import pytest
 import xarray as xr
 
 from inversion import Problem, solve, twins
-from inversion.aggregates import aggregated, increments
+from inversion.aggregates import aggregated
 from inversion.covariance import Diagonal
 from inversion.findings import Grade
 from inversion.solve.batch import FORMS
+from inversion.totals import increments
 from tests.inversion import twin_world
 from tests.inversion.cases import problem
 
