@@ -77,7 +77,7 @@ def _unit(name: str, posterior: Posterior) -> str:
     return posterior.problem.y_units if name.startswith("sigma") else "1"
 
 
-def judge_consistency(table: xr.Dataset) -> Iterator[Finding]:
+def judge_consistency(table: xr.Dataset) -> Iterator[tuple[float, str, Finding]]:
     """Say where found and stated errors part.
 
     Parameters
@@ -87,22 +87,28 @@ def judge_consistency(table: xr.Dataset) -> Iterator[Finding]:
 
     Yields
     ------
-    Finding
+    (severity, site, Finding)
         ``desroziers``, where a ratio has a probability below 0.01 shared among the sites.
     """
     sites = table.sizes["sites"]
     for i in range(sites):
-        for name, what in (("R", "observation and transport error (R)"), ("HBH", "prior error seen there (H B Hᵀ)")):
-            row: dict[str, Any] = {str(k): table[k].values[i] for k in table.data_vars if table[k].dims == ("sites",)}
-            ratio, probability = row[f"ratio_{name}"], row[f"ratio_{name}_probability"]
+        row = {str(name): table[name].values[i] for name in table.data_vars if table[name].dims == ("sites",)}
+        site = str(table["site_name"].values[i])
+        for name in ("R", "HBH"):
+            ratio, probability = float(row[f"ratio_{name}"]), row[f"ratio_{name}_probability"]
             if np.isnan(ratio) or probability >= 0.01 / sites:
                 continue
-            place = table["site_name"].values[i]
-            yield Finding(
-                Grade.WARN if far_off(ratio) else Grade.INFORM,
-                "desroziers",
-                f"At {place if place != 'all' else 'all sites'} the {what} is stated as {row[f'sigma_{name}']:.3g} "
-                f"{table[f'sigma_{name}'].attrs['units']} but found as {row[f'sigma_{name}_found']:.3g}: the ratio of "
-                f"variances is {ratio:.2f}, expected 1 ± {row[f'ratio_{name}_stderr']:.2f} (Desroziers); bring "
-                f"{'R' if name == 'R' else 'B'} in line, or mend the transport that makes the difference.",
-            )
+            grade = Grade.WARN if far_off(ratio) else Grade.INFORM
+            sentence = _sentence(name, site, row, str(table[f"sigma_{name}"].attrs["units"]))
+            yield abs(np.log(max(ratio, 1e-3))), site, Finding(grade, "desroziers", sentence)
+
+
+def _sentence(name: str, site: str, row: dict[str, Any], unit: str) -> str:
+    what = "observation and transport error (R)" if name == "R" else "prior error seen there (H B Hᵀ)"
+    found = row[f"sigma_{name}_found"]
+    return (
+        f"At {site} the {what} is stated as {row[f'sigma_{name}']:.3g} {unit} but found as "
+        f"{'less than nothing' if np.isnan(found) else f'{found:.3g}'}: the ratio of variances is "
+        f"{row[f'ratio_{name}']:.2f}, expected 1 ± {row[f'ratio_{name}_stderr']:.2f} (Desroziers); bring "
+        f"{'R' if name == 'R' else 'B'} in line, or mend the transport that makes the difference."
+    )

@@ -12,7 +12,7 @@ import xarray as xr
 
 from inversion.consistency import desroziers, judge_consistency
 from inversion.covariance.operator import Array
-from inversion.findings import Finding, Grade, far_off
+from inversion.findings import Finding, Grade, far_off, worst_first
 from inversion.innovations import affordable, rows_of_sites
 from inversion.left_out import judge_left_out, leave_one_site_out
 
@@ -178,19 +178,24 @@ def _sites(posterior: Posterior, residual: Array, whitened: Array, dofs: float) 
 
 def _lag1(values: Array, time: np.ndarray | None) -> tuple[float, int]:
     """Return the correlation of neighbours in time, and how many pairs it rests on."""
-    close = np.ones(max(values.size - 1, 0), dtype=bool)
-    if time is not None and values.size > 1:
-        step = np.diff(time)
-        forward = step[step > np.zeros(1, step.dtype)[0]]
-        # Samples of one time (several inlets) are no pair in time.
-        close = (
-            (step > np.zeros(1, step.dtype)[0]) & (step <= _NEIGHBOURS * np.median(forward)) if forward.size else ~close
-        )
+    close = _close(values.size, time)
     pairs = int(close.sum())
     first, second = values[:-1][close], values[1:][close]
     if pairs < _PAIRS or first.std() == 0 or second.std() == 0:
         return float("nan"), pairs
     return float(np.corrcoef(first, second)[0, 1]), pairs
+
+
+def _close(size: int, time: np.ndarray | None) -> np.ndarray:
+    """Return which of the pairs of neighbours follow one another in time."""
+    close = np.ones(max(size - 1, 0), dtype=bool)
+    if time is None or size < 2:
+        return close
+    step = np.diff(time)
+    zero = np.zeros(1, step.dtype)[0]
+    forward = step[step > zero]
+    # Samples of one time (several inlets) are no pair in time.
+    return (step > zero) & (step <= _NEIGHBOURS * np.median(forward)) if forward.size else ~close
 
 
 def judge(posterior: Posterior) -> tuple[Finding, ...]:
@@ -209,9 +214,9 @@ def judge(posterior: Posterior) -> tuple[Finding, ...]:
         *posterior.problem.findings,
         *_chi2(posterior.diagnostics),
         *_prior_fit(posterior.diagnostics),
-        *_site_fit(posterior.diagnostics),
+        *worst_first(_site_fit(posterior.diagnostics)),
         *_between_sites(posterior),
-        *_correlation(posterior),
+        *worst_first(_correlation(posterior)),
         *_outliers(posterior.diagnostics),
         *_baseline(posterior),
         *_unresolved(posterior),
@@ -246,26 +251,26 @@ def _prior_fit(d: Diagnostics) -> Iterator[Finding]:
     )
 
 
-def _site_fit(d: Diagnostics) -> Iterator[Finding]:
+def _site_fit(d: Diagnostics) -> Iterator[tuple[float, str, Finding]]:
     """Look at sites one by one where there are several; of a single one χ² says the same."""
     for site in d.sites if len(d.sites) > 1 else ():
         if site.J_o_probability >= 0.01 / len(d.sites):
             continue
         expected = site.n - site.dofs
         larger = site.J_o > expected
-        yield Finding(
-            Grade.WARN if far_off(site.J_o / expected) else Grade.INFORM,
-            "site_fit",
+        sentence = (
             f"Residuals at {site.site} are {'larger' if larger else 'smaller'} than R says: J_o is {site.J_o:.1f} over "
             f"{site.n} observations, expected {expected:.1f} ± {np.sqrt(2 * expected):.1f}; "
-            f"{'look at its transport or widen R' if larger else 'R is too wide'} there.",
+            f"{'look at its transport or widen R' if larger else 'R is too wide'} there."
         )
+        grade = Grade.WARN if far_off(site.J_o / expected) else Grade.INFORM
+        yield abs(np.log(site.J_o / expected)), site.site, Finding(grade, "site_fit", sentence)
 
 
 def _between_sites(posterior: Posterior) -> Iterator[Finding]:
     table = posterior.by_site
-    yield from judge_consistency(table) if "ratio_R" in table else ()
-    yield from judge_left_out(table) if "left_out_chi2" in table else ()
+    yield from worst_first(judge_consistency(table)) if "ratio_R" in table else ()
+    yield from worst_first(judge_left_out(table)) if "left_out_chi2" in table else ()
 
 
 def site_table(posterior: Posterior) -> xr.Dataset:
@@ -298,11 +303,8 @@ def site_table(posterior: Posterior) -> xr.Dataset:
     return table.merge(leave_one_site_out(posterior), join="exact", compat="equals") if len(sites) > 1 else table
 
 
-def _correlation(posterior: Posterior) -> Iterator[Finding]:
-    blocks = posterior.fixed.sites if affordable(posterior.problem) else ()
-    fitted = {
-        block.site: float(block.neighbours.mean() / block.residual.mean()) for block in blocks if block.rows.size > 1
-    }
+def _correlation(posterior: Posterior) -> Iterator[tuple[float, str, Finding]]:
+    fitted = _expected_lag1(posterior)
     for site in posterior.diagnostics.sites:
         if np.isnan(site.lag1):
             continue
@@ -310,13 +312,26 @@ def _correlation(posterior: Posterior) -> Iterator[Finding]:
         # What was fitted opposes its neighbours: where it is not known how much, by no more than the share fitted.
         expected = fitted.get(site.site, float(np.clip(site.lag1, -site.dofs / site.n, 0.0)))
         if abs(site.lag1 - expected) > max(0.2, 3.0 * noise):
-            yield Finding(
-                Grade.WARN,
-                "residual_correlation",
+            sentence = (
                 f"Residuals at {site.site} follow one another: their lag-1 correlation is {site.lag1:.2f} over "
                 f"{site.pairs} pairs, expected {expected:.2f} ± {noise:.2f}: R takes them for independent, so the "
-                "uncertainties come out too small; give R a correlation in time.",
+                "uncertainties come out too small; give R a correlation in time."
             )
+            finding = Finding(Grade.WARN, "residual_correlation", sentence)
+            yield abs(site.lag1 - expected), site.site, finding
+
+
+def _expected_lag1(posterior: Posterior) -> dict[str, float]:
+    """Return what fitting makes the lag-1 correlation of each site, where the blocks of sites are at hand."""
+    if not affordable(posterior.problem):
+        return {}
+    y = posterior.problem.y
+    expected = {}
+    for block in posterior.fixed.sites:
+        close = _close(block.rows.size, y["time"].values[block.rows] if "time" in y.coords else None)
+        if close.any():
+            expected[block.site] = float(block.neighbours[close].mean() / block.residual.mean())
+    return expected
 
 
 def _outliers(d: Diagnostics) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from inversion.jacobian import Jacobian
 from inversion.problem import Joint, Problem
 from inversion.solve.solution import Solution
 
-_MOST_WORK = 3e10
+_MOST_WORK = 2e10
 """Multiplications beyond which the blocks are made only when asked for by name: some seconds."""
 _MOST_NUMBERS = 3e8
 """Numbers held at a time beyond which they are not made: 2.4 GB."""

@@ -93,7 +93,7 @@ def _attributes(name: str, unit: dict[str, str]) -> dict[str, str]:
     return unit if name.endswith(("rms", "bias")) else {"units": "1"}
 
 
-def judge_left_out(table: xr.Dataset) -> Iterator[Finding]:
+def judge_left_out(table: xr.Dataset) -> Iterator[tuple[float, str, Finding]]:
     """Say which sites the others predict worse, or better, than they claim.
 
     Parameters
@@ -103,21 +103,19 @@ def judge_left_out(table: xr.Dataset) -> Iterator[Finding]:
 
     Yields
     ------
-    Finding
+    (severity, site, Finding)
         ``left_out``, where χ² of a site has a probability below 0.01 shared among the sites.
     """
     for i in range(table.sizes["sites"]):
         row = {name: table[name].values[i] for name in table.data_vars if table[name].dims == ("sites",)}
         if row["left_out_probability"] >= 0.01 / table.sizes["sites"]:
             continue
-        reduced = row["left_out_chi2"] / row["left_out_n"]
-        worse = reduced > 1
-        yield Finding(
-            Grade.WARN if far_off(reduced) else Grade.INFORM,
-            "left_out",
-            f"Left out, {table['site_name'].values[i]} is predicted by the other sites "
-            f"{'worse' if worse else 'better'} than R and B allow: χ² is {reduced:.2f} an observation, expected "
-            f"1 ± {np.sqrt(2 / row['left_out_n']):.2f}; skill {row['left_out_skill']:.2f} against "
-            f"{row['left_out_skill_expected']:.2f} expected; "
-            f"{'look at its transport, or give R and B more' if worse else 'R or B is too wide there'}.",
+        site, reduced = str(table["site_name"].values[i]), row["left_out_chi2"] / row["left_out_n"]
+        sentence = (
+            f"Left out, {site} is predicted by the other sites {'worse' if reduced > 1 else 'better'} than R and B "
+            f"allow: χ² is {reduced:.2f} an observation, expected 1 ± {np.sqrt(2 / row['left_out_n']):.2f}; skill "
+            f"{row['left_out_skill']:.2f} against {row['left_out_skill_expected']:.2f} expected; "
+            f"{'look at its transport, or give R and B more' if reduced > 1 else 'R or B is too wide there'}."
         )
+        grade = Grade.WARN if far_off(reduced) else Grade.INFORM
+        yield abs(np.log(reduced)), site, Finding(grade, "left_out", sentence)

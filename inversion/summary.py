@@ -40,7 +40,25 @@ def lines(posterior: Posterior) -> list[str]:
     head = f"  {'':{width}}  {'prior':^14}  {'posterior':^14}  {'seen':>6}"
     found = [f"  {finding}" for finding in posterior.findings] or ["  none"]
     title = f"{problem.name}: {size}, {posterior.solution.form}-space form"
-    return [title, "", head, *table, "", *statistics, "", "findings", *found]
+    return [title, "", head, *table, "", *statistics, "", *_sites(posterior), "", "findings", *found]
+
+
+def _sites(posterior: Posterior) -> list[str]:
+    """Return a row for each site; errors found and skill left out where they are known."""
+    table = posterior.by_site
+    width = max(4, *(len(str(name)) for name in table["site_name"].values))
+    unit = posterior.problem.y_units
+    head = f"  {'site':{width}}  {'n':>6}  {'DOFS':>6}  {'bias':>8}  {'rms':>8}  {'lag-1':>5}  {'σ_R':>19}"
+    rows = [f"{head}  {'left-out skill':>15}   [{unit}]"]
+    for i, name in enumerate(table["site_name"].values):
+        row = {key: value.values[i] for key, value in table.data_vars.items() if value.dims == ("sites",)}
+        errors = f"{row['sigma_R']:.3g} ({row['sigma_R_found']:.3g})" if "sigma_R" in row else ""
+        skill = f"{row['left_out_skill']:.2f} ({row['left_out_skill_expected']:.2f})" if "left_out_skill" in row else ""
+        rows.append(
+            f"  {name:{width}}  {row['site_n']:6d}  {row['site_dofs']:6.2f}  {row['site_bias']:8.3g}  "
+            f"{row['site_rms']:8.3g}  {row['site_lag1']:5.2f}  {errors:>19}  {skill:>15}"
+        )
+    return [*rows, "  in brackets: σ_R as found (Desroziers), skill as expected"]
 
 
 def _span(posterior: Posterior) -> str:

@@ -205,6 +205,7 @@ _DIAGNOSTICS: Final = {
     "n_state": "state elements",
     "n_boundary": "boundary terms",
     "chi2": "χ² (expected: as many as observations)",
+    "J_a": "J_a, how far the state moved (expected: the degrees of freedom)",
     "dofs": "degrees of freedom for signal",
     "dofs_state": "of these, of the fluxes",
     "outliers": "residuals beyond 5 σ",

@@ -164,3 +164,43 @@ def test_the_table_travels_with_the_result(tmp_path):
         codes = [(f["grade"], f["code"]) for f in json.loads(ds.attrs["findings"])]
         assert codes == [(str(f.grade), f.code) for f in posterior.findings]
         assert ("warn", "left_out") in codes
+
+
+def test_many_sites_are_named_but_three_described():
+    """R far too small at nine sites: three sentences of each rule, and one with the names of the rest."""
+    posterior = solve.batch(hourly(np.random.default_rng(1), sites=9, hours=60, R=0.1))
+    sentences = [f.sentence for f in found(posterior, "site_fit")]
+    assert len(sentences) == 4
+    assert "at 6 more: " in sentences[3]
+    described = {word for sentence in sentences for word in sentence.replace(",", " ").replace(".", " ").split()}
+    assert {f"s{i}" for i in range(9)} <= described
+
+
+def test_fitting_makes_neighbours_oppose_one_another_and_that_is_no_finding():
+    """Many states for few observations: the lag-1 correlation of sound residuals is far below zero."""
+    named, lags = 0, []
+    for seed in range(20):
+        posterior = solve.batch(smooth(np.random.default_rng(seed)))
+        named += bool(found(posterior, "residual_correlation"))
+        lags += [site.lag1 for site in posterior.diagnostics.sites]
+    assert np.mean(lags) < -0.2
+    assert named <= 2
+
+
+def smooth(rng, hours=120):
+    """Two sites, states that are stretches of three hours of each."""
+    H = np.kron(np.eye(2 * hours // 3), np.ones((3, 1)))
+    time = np.datetime64("2026-01-01", "ns") + np.arange(hours) * np.timedelta64(1, "h")
+    m = H.shape[1]
+    x = 1 + 3 * rng.normal(size=m)
+    y = H @ x + rng.normal(size=2 * hours)
+    coords = {"site": ("obs", np.repeat(["a", "b"], hours)), "time": ("obs", np.tile(time, 2))}
+    return Problem(
+        y=xr.DataArray(y, dims="obs", coords=coords),
+        H=H,
+        R=Diagonal(np.ones(2 * hours)),
+        x_a=np.ones(m),
+        B=Diagonal(np.full(m, 9.0)),
+        y_units="nmol mol-1",
+        x_units="1",
+    )
