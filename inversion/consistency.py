@@ -91,8 +91,9 @@ def judge_consistency(table: xr.Dataset) -> Iterator[tuple[float, str, Finding]]
         ``desroziers``, where a ratio has a probability below 0.01 shared among the sites.
     """
     sites = table.sizes["sites"]
+    columns = {str(name): column.values for name, column in table.data_vars.items() if column.dims == ("sites",)}
     for i in range(sites):
-        row = {str(name): table[name].values[i] for name in table.data_vars if table[name].dims == ("sites",)}
+        row = {name: values[i] for name, values in columns.items()}
         site = str(table["site_name"].values[i])
         for name in ("R", "HBH"):
             ratio, probability = float(row[f"ratio_{name}"]), row[f"ratio_{name}_probability"]

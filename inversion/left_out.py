@@ -106,8 +106,9 @@ def judge_left_out(table: xr.Dataset) -> Iterator[tuple[float, str, Finding]]:
     (severity, site, Finding)
         ``left_out``, where χ² of a site has a probability below 0.01 shared among the sites.
     """
+    columns = {name: column.values for name, column in table.data_vars.items() if column.dims == ("sites",)}
     for i in range(table.sizes["sites"]):
-        row = {name: table[name].values[i] for name in table.data_vars if table[name].dims == ("sites",)}
+        row = {name: values[i] for name, values in columns.items()}
         if row["left_out_probability"] >= 0.01 / table.sizes["sites"]:
             continue
         site, reduced = str(table["site_name"].values[i]), row["left_out_chi2"] / row["left_out_n"]

@@ -50,8 +50,9 @@ def _sites(posterior: Posterior) -> list[str]:
     unit = posterior.problem.y_units
     head = f"  {'site':{width}}  {'n':>6}  {'DOFS':>6}  {'bias':>8}  {'rms':>8}  {'lag-1':>5}  {'σ_R':>19}"
     rows = [f"{head}  {'left-out skill':>15}   [{unit}]"]
+    columns = {key: column.values for key, column in table.data_vars.items() if column.dims == ("sites",)}
     for i, name in enumerate(table["site_name"].values):
-        row = {key: value.values[i] for key, value in table.data_vars.items() if value.dims == ("sites",)}
+        row = {key: values[i] for key, values in columns.items()}
         errors = f"{row['sigma_R']:.3g} ({row['sigma_R_found']:.3g})" if "sigma_R" in row else ""
         skill = f"{row['left_out_skill']:.2f} ({row['left_out_skill_expected']:.2f})" if "left_out_skill" in row else ""
         rows.append(

@@ -9,12 +9,14 @@ from inversion.twins.design import Candidate, design, judge_design, places
 from inversion.twins.experiment import run
 from inversion.twins.nature import Nature, TwinError
 from inversion.twins.replay import replay
+from inversion.twins.scaled import Scaled, scaled_nature
 from inversion.twins.verdict import judge, lines, read_findings
 from inversion.twins.weather import WeatherError, perturbed
 
 __all__ = [
     "Candidate",
     "Nature",
+    "Scaled",
     "TwinError",
     "WeatherError",
     "design",
@@ -26,4 +28,5 @@ __all__ = [
     "read_findings",
     "replay",
     "run",
+    "scaled_nature",
 ]

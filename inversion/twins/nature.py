@@ -14,6 +14,8 @@ from inversion.errors import FaultsError
 from inversion.jacobian import Jacobian, as_jacobian
 from inversion.problem import Problem
 
+HONEST = "as the inversion assumes"
+"""Name of a nature in which nothing is otherwise."""
 _GROUP = 64
 """Draws worked on at a time where they share one transport."""
 
@@ -57,7 +59,7 @@ class Nature:
     'errors of the ledger twice as large'
     """
 
-    name: str = "as the inversion assumes"
+    name: str = HONEST
     x_a: Any = None
     B: Covariance | None = None
     H: Any | Callable[[np.random.Generator], Any] = None
