@@ -27,6 +27,8 @@ _PAIRS = 30
 """Fewest pairs a correlation is judged on."""
 _NEIGHBOURS = 3.0
 """Observations further apart than this many median steps do not follow one another."""
+_HOPELESS = 10.0
+"""χ² an observation beyond which a result is refused: no σ that it states means anything."""
 _OUTLIER = 5.0
 """Residual in standard deviations that is named."""
 
@@ -227,15 +229,22 @@ def judge(posterior: Posterior) -> tuple[Finding, ...]:
 def _chi2(d: Diagnostics) -> Iterator[Finding]:
     if d.chi2_probability >= 0.01:
         return
+    said = (
+        f"χ² of the innovations is {d.chi2:.1f} for {d.n_obs} observations ({d.chi2_reduced:.2f} each, expected "
+        f"1 ± {np.sqrt(2 / d.n_obs):.2f})"
+    )
+    if d.chi2_reduced > _HOPELESS:
+        yield Finding(
+            Grade.REFUSE,
+            "chi2",
+            f"{said}: the errors are {np.sqrt(d.chi2_reduced):.0f} times what R and B say, and so are those of the "
+            "result; look at units, transport and baseline, then at R and B.",
+        )
+        return
     cause = (
         "the errors in R and B are too large together" if d.chi2_reduced < 1 else "R or B is too small, or H is wrong"
     )
-    yield Finding(
-        Grade.WARN if far_off(d.chi2_reduced) else Grade.INFORM,
-        "chi2",
-        f"χ² of the innovations is {d.chi2:.1f} for {d.n_obs} observations ({d.chi2_reduced:.2f} each, expected "
-        f"1 ± {np.sqrt(2 / d.n_obs):.2f}): {cause}.",
-    )
+    yield Finding(Grade.WARN if far_off(d.chi2_reduced) else Grade.INFORM, "chi2", f"{said}: {cause}.")
 
 
 def _prior_fit(d: Diagnostics) -> Iterator[Finding]:

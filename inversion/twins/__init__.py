@@ -5,7 +5,7 @@ with errors for a nature whose transport is not that of the inversion; `judge` s
 asks what one more station would add.
 """
 
-from inversion.twins.design import Candidate, design, judge_design, places
+from inversion.twins.design import Candidate, design, judge_design, places, survey
 from inversion.twins.experiment import run
 from inversion.twins.nature import Nature, TwinError
 from inversion.twins.replay import replay
@@ -29,4 +29,5 @@ __all__ = [
     "replay",
     "run",
     "scaled_nature",
+    "survey",
 ]

@@ -318,3 +318,34 @@ def places(fractions: xr.Dataset, region: str, count: int) -> list[tuple[float, 
         apart = np.linalg.norm(points[:, None] - points[picked], axis=2).min(axis=1)
         picked.append(int(np.argmax(apart)))
     return [(float(longitude[i]), float(latitude[i])) for i in picked]
+
+
+def survey(
+    fractions: xr.Dataset,
+    region: str,
+    count: int,
+    observe: Callable[[float, float], tuple[Any, Covariance, Any]],
+) -> list[Candidate]:
+    """Return candidates spread over a region, to ask what one more station there would add.
+
+    Parameters
+    ----------
+    fractions : xr.Dataset
+        From `regions.fractions`.
+    region : str
+        A code of its ``country``.
+    count : int
+        How many places, as `places` spreads them.
+    observe : function (longitude, latitude) -> (H, R, H_b)
+        What a station at a place would see, from footprints of whatever transport; H_b None without boundary terms.
+
+    Returns
+    -------
+    list of Candidate
+        Named "CN-LN 1", "CN-LN 2", ...
+    """
+    made = []
+    for i, (longitude, latitude) in enumerate(places(fractions, region, count), start=1):
+        H, R, H_b = observe(longitude, latitude)
+        made.append(Candidate(f"{region} {i}", H, R, H_b, longitude, latitude))
+    return made
