@@ -18,7 +18,7 @@ from inversion.posterior import Posterior
 from inversion.problem import Problem
 from inversion.solve import batch
 from inversion.totals import SEEN, increments, seen_share
-from inversion.twins.nature import Nature, TwinError
+from inversion.twins.nature import Draw, Nature, TwinError
 from inversion.twins.replay import replay
 from inversion.twins.verdict import judge
 
@@ -89,9 +89,11 @@ def run(
     posterior = problem if isinstance(problem, Posterior) else batch(problem)
     stated = _Stated(posterior, aggregate, planted, float(scipy.stats.norm.isf(level / 2)))
     world = nature or Nature()
-    rows = [
-        row for group in world.draw(posterior.problem, draws, rng) for row in stated.rows(group.x, group.y, group.H)
-    ]
+    W = stated.W if world.aggregate is None else _matrix(world.aggregate, world.states(posterior.problem))
+    if len(W) != len(stated.W):
+        fault = f"The nature's aggregate has {len(W)} rows, expected {len(stated.W)} as that of the inversion."
+        raise TwinError("The twin experiment", [fault])
+    rows = [row for group in world.draw(posterior.problem, draws, rng) for row in stated.rows(W @ group.x, group)]
     result = stated.dataset(rows).assign_attrs(
         nature=world.name, draws=draws, level=level, planted=planted, title=posterior.problem.name
     )
@@ -107,7 +109,7 @@ class _Stated:
         self.prior = posterior.prior_total(aggregate)
         S, M = posterior.covariance(aggregate).values, posterior.prior_covariance(aggregate).values
         self.S, self.M = S, M
-        self.W = _matrix(aggregate, posterior)
+        self.W = _matrix(aggregate, posterior.problem.n_state)
         self.gain = posterior.gain(aggregate).values
         self.seen = seen_share(S, M)
         self.counted = self.seen >= SEEN
@@ -116,18 +118,18 @@ class _Stated:
             raise TwinError("The twin experiment", [fault])
         part = np.ix_(self.counted, self.counted)
         self._lower = scipy.linalg.cholesky(S[part], lower=True)
-        # An error of one total of `planted` σ, spread as the prior spreads it: columns of B Wᵀ M⁻¹.
-        pattern = scipy.linalg.solve(M, posterior.problem.B.matvec(np.ascontiguousarray(self.W.T)).T, assume_a="pos").T
+        # An error of one total of `planted` σ, spread as the prior spreads it: columns of B Wᵀ M⁻¹. Totals without
+        # prior error, and totals that are sums of others, leave M singular.
+        pattern = posterior.problem.B.matvec(np.ascontiguousarray(self.W.T)) @ np.linalg.pinv(M, hermitian=True)
         self.pattern = pattern * (planted * np.sqrt(np.diagonal(M)))
 
-    def rows(self, x: Array, y: Array, H: Any) -> list[dict[str, Any]]:
+    def rows(self, truth: Array, group: Draw) -> list[dict[str, Any]]:
         """Return what each draw of a group gave."""
+        # A nature with a state of its own: the plant is seen as the inversion would see it.
+        H = group.H if group.H.shape[1] == len(self.pattern) else self.posterior.problem.H
         shift = np.einsum("kn,nk->k", self.gain, H.matvec(self.pattern))
-        truth = self.W @ x
-        return [
-            self._row(twin, truth[:, i], shift)
-            for i, twin in enumerate(replay(self.posterior, np.ascontiguousarray(y)))
-        ]
+        replayed = replay(self.posterior, np.ascontiguousarray(group.y))
+        return [self._row(twin, truth[:, i], shift) for i, twin in enumerate(replayed)]
 
     def _row(self, twin: Posterior, truth: Array, shift: Array) -> dict[str, Any]:
         estimate = twin.total(self.aggregate).values
@@ -190,12 +192,12 @@ class _Stated:
         )
 
 
-def _matrix(aggregate: Any, posterior: Posterior) -> Array:
+def _matrix(aggregate: Any, states: int) -> Array:
     """Return W (k, m) as `Posterior` reads it."""
     if isinstance(aggregate, xr.DataArray):
         return np.asarray(aggregate.transpose(..., "state").values, dtype=np.float64)
     dense = aggregate.toarray() if hasattr(aggregate, "toarray") else aggregate
-    return np.atleast_2d(np.asarray(dense, dtype=np.float64)).reshape(-1, posterior.problem.n_state)
+    return np.atleast_2d(np.asarray(dense, dtype=np.float64)).reshape(-1, states)
 
 
 def _largest_lag(d: Diagnostics) -> float:

@@ -49,6 +49,9 @@ class Nature:
         Means the truth is drawn around: a prior with a bias.
     B, B_b, R : Covariance, optional
         Covariances the truth and the noise are drawn from.
+    aggregate : array or DataArray (k, m'), optional
+        W of the nature's own state, where that is not the inversion's: a finer grid. `x_a`, `B` and `H` are then its
+        own, too (m'), and the difference is the aggregation error.
     H, H_b : as `Problem` takes them (n, m), (n, p), or a function of a random generator that returns one, optional
         Transport that makes the observations; a function is called once for every draw: its errors then vary, too.
 
@@ -67,6 +70,7 @@ class Nature:
     H_b: Any | Callable[[np.random.Generator], Any] = None
     b_a: Any = None
     B_b: Covariance | None = None
+    aggregate: Any = None
 
     @property
     def varies(self) -> bool:
@@ -113,16 +117,22 @@ class Nature:
         H, H_b = (_called(given, rng) for given in (self.H, self.H_b))
         made = problem.H if H is None else as_jacobian(H)
         edges = problem.H_b if H_b is None else as_jacobian(H_b)
-        faults = list(_shape_faults(problem, made, edges))
+        faults = list(_shape_faults(problem.n_obs, (self.states(problem), problem.n_boundary), made, edges))
         if faults:
             raise TwinError(f"The nature {self.name!r}", faults)
         return made, edges
 
+    def states(self, problem: Problem) -> int:
+        """Return the size of the nature's state."""
+        return problem.n_state if self.aggregate is None else int(np.shape(self.aggregate)[1])
+
     def _check(self, problem: Problem) -> None:
-        sizes = {"x_a": problem.n_state, "B": problem.n_state, "R": problem.n_obs} | dict.fromkeys(
-            ("b_a", "B_b"), problem.n_boundary
-        )
+        sizes = dict.fromkeys(("x_a", "B"), self.states(problem)) | {"R": problem.n_obs}
+        sizes |= dict.fromkeys(("b_a", "B_b"), problem.n_boundary)
         faults = []
+        missing = [name for name in ("x_a", "B", "H") if getattr(self, name) is None]
+        if self.aggregate is not None and missing:
+            faults.append(f"A state of its own (aggregate=) needs {', '.join(missing)} of its own.")
         for label, expected in sizes.items():
             given = getattr(self, label)
             size = expected if given is None else given.size if isinstance(given, Covariance) else np.size(given)
@@ -136,12 +146,11 @@ def _called(given: Any, rng: np.random.Generator) -> Any:
     return given(rng) if callable(given) and not hasattr(given, "shape") else given
 
 
-def _shape_faults(problem: Problem, H: Jacobian, H_b: Jacobian | None) -> Iterator[str]:
+def _shape_faults(n_obs: int, unknowns: tuple[int, int], H: Jacobian, H_b: Jacobian | None) -> Iterator[str]:
     """Compare with the problem: observations and unknowns must be the same ones."""
-    pairs = (("H", H, problem.n_state), ("H_b", H_b, problem.n_boundary))
-    for label, made, columns in pairs:
-        if made is not None and made.shape != (problem.n_obs, columns):
-            yield f"{label} has shape {made.shape}, expected {(problem.n_obs, columns)} as in the problem."
+    for label, made, columns in zip(("H", "H_b"), (H, H_b), unknowns, strict=True):
+        if made is not None and made.shape != (n_obs, columns):
+            yield f"{label} has shape {made.shape}, expected {(n_obs, columns)}."
 
 
 def _gaussian(mean: Any, covariance: Covariance, count: int, rng: np.random.Generator) -> Array:

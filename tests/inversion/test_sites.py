@@ -10,6 +10,7 @@ from inversion import InversionError, Problem, solve
 from inversion.consistency import desroziers
 from inversion.covariance import BlockDiagonal, Dense, Diagonal
 from inversion.datasets import POSTERIOR
+from inversion.diagnostics import _expected_lag1
 from inversion.findings import Grade
 from inversion.left_out import leave_one_site_out
 from qc.schema import require
@@ -184,6 +185,8 @@ def test_fitting_makes_neighbours_oppose_one_another_and_that_is_no_finding():
         named += bool(found(posterior, "residual_correlation"))
         lags += [site.lag1 for site in posterior.diagnostics.sites]
     assert np.mean(lags) < -0.2
+    # What they are judged against is what they are on average.
+    assert list(_expected_lag1(posterior).values()) == pytest.approx([np.mean(lags)] * 2, abs=0.04)
     assert named <= 2
 
 

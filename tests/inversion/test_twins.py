@@ -104,6 +104,28 @@ def test_an_error_the_inversion_cannot_notice_is_said_to_be(network):
     assert float(result.bias[result.counted].min()) > 0
 
 
+def test_provinces_as_single_states_pay_for_their_patterns(network):
+    """Truth on the grid, inverted as one factor a province: the pattern inside is taken for certain."""
+    posterior, W = network
+    case = posterior.problem
+    pattern = twin_world.pattern()
+    part = W.values @ pattern
+    sigma = posterior.prior_stdev(W).values / part.sum(axis=1)
+    coarse = Problem(
+        **{name: getattr(case, name) for name in ("y", "R", "H_b", "b_a", "B_b")},
+        H=case.H.matvec(pattern),
+        x_a=xr.DataArray(np.ones(len(sigma)), dims="state", attrs={"units": "1"}),
+        B=Diagonal(sigma**2),
+        b_units="mol mol-1",
+    )
+    totals = xr.DataArray(part, dims=("region", "state"), coords={"region": W.region.values}, attrs=W.attrs)
+    fine = twins.Nature("on a grid", x_a=case.x_a.values, B=case.B, H=case.H, aggregate=W)
+    result = twins.run(coarse, totals, rng=np.random.default_rng(8), draws=30, nature=fine)
+    found = shown(result)
+    assert off(result) > 3
+    assert "twin_reported" in found
+
+
 # --- the tool ----------------------------------------------------------------------------------
 
 SHAPES = [{"n": 40, "p": 4, "q": 3, "boundary": 3}, {"n": 10, "p": 5, "q": 4, "boundary": 0}]
@@ -210,6 +232,11 @@ def test_the_result_is_a_plain_dataset(tmp_path):
         ({"nature": twins.Nature(B=Diagonal([1.0]))}, "B has size 1, expected 12"),
         ({"nature": twins.Nature(H=np.ones((60, 2)))}, r"H has shape \(60, 2\)"),
         ({"nature": twins.Nature(b_a=np.ones(9))}, "b_a has size 9, expected 3"),
+        ({"nature": twins.Nature(aggregate=np.ones((4, 2)))}, "needs x_a, B, H of its own"),
+        (
+            {"nature": twins.Nature(x_a=[1.0], B=Diagonal([1.0]), H=np.ones((60, 1)), aggregate=np.ones((1, 1)))},
+            "1 rows, expected 4",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, words):

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from inversion import Problem, regions, twins
-from inversion.covariance import Dense, Diagonal, Kronecker, temporal
+from inversion.covariance import Diagonal, Kronecker, spatial, temporal
 from inversion.inventory import gridding
 from inversion.transport import plume
 
@@ -86,14 +86,18 @@ def prior(*, relative=0.3, length_km=LENGTH_KM):
     flux = gridded["flux"].values.ravel()
     longitude, latitude = np.meshgrid(place["longitude"].values, place["latitude"].values)
     # Errors know no borders here: one correlation for all cells, σ a share of the flux.
-    from inversion.covariance import spatial  # noqa: PLC0415
-
     sigma = np.maximum(1.5 * relative * flux, 1e-10)
     space = spatial(longitude.ravel(), latitude.ravel(), sigma=sigma, length_km=length_km)
     time = temporal(np.array([3.0, 9.0]), length_days=30.0)
     W = regions.aggregation(place, "ch4", share=gridded["share"].values, periods=np.full(PERIODS, 1 / PERIODS))
     x_a = xr.DataArray(np.tile(flux, PERIODS), dims="state", attrs={"units": "mol m-2 s-1"})
-    return x_a, Kronecker(time, Dense(space.to_dense())), W
+    return x_a, Kronecker(time, space), W
+
+
+def pattern():
+    """Prior flux of each province in the cells of both periods (state, province)."""
+    flux = gridding.allocate(list(KT.values()), fractions(), "ch4")["flux_of_region"].values
+    return np.tile(flux.reshape(len(KT), -1), (1, PERIODS)).T
 
 
 @functools.cache
