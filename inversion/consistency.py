@@ -35,6 +35,8 @@ def desroziers(posterior: Posterior) -> xr.Dataset:
         ``sigma_R_found`` and ``sigma_HBH_found``: as found (NaN where the sum is negative). ``ratio_R``,
         ``ratio_HBH``: found over stated variance, expected 1, with ``_stderr`` (where R has no correlation between
         sites) and two-sided ``_probability`` (χ² with the degrees of freedom that the standard error says).
+        ``site_bias_stderr``: standard deviation of the mean residual (Cov r = R S⁻¹ R, smaller than R: what was fitted
+        is gone), in the units of y.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def desroziers(posterior: Posterior) -> xr.Dataset:
         own = block.rows
         found = float(r[own] @ d[own]), float((d[own] - r[own]) @ d[own])
         stated, spread = (block.error, block.prior), (block.error_spread, block.prior_spread)
-        row: dict[str, float] = {"n": own.size}
+        row: dict[str, float] = {"n": own.size, "site_bias_stderr": block.bias_spread}
         for name, f, s, width in zip(("R", "HBH"), found, stated, spread, strict=True):
             row[f"sigma_{name}"] = float(np.sqrt(s / own.size))
             row[f"sigma_{name}_found"] = float(np.sqrt(f / own.size)) if f > 0 else float("nan")
@@ -74,7 +76,7 @@ def _ratio(name: str, found: float, stated: float, spread: float) -> dict[str, f
 
 
 def _unit(name: str, posterior: Posterior) -> str:
-    return posterior.problem.y_units if name.startswith("sigma") else "1"
+    return posterior.problem.y_units if name.startswith(("sigma", "site_bias")) else "1"
 
 
 def judge_consistency(table: xr.Dataset) -> Iterator[tuple[float, str, Finding]]:
@@ -113,3 +115,28 @@ def _sentence(name: str, site: str, row: dict[str, Any], unit: str) -> str:
         f"{row[f'ratio_{name}']:.2f}, expected 1 ± {row[f'ratio_{name}_stderr']:.2f} (Desroziers); bring "
         f"{'R' if name == 'R' else 'B'} in line, or mend the transport that makes the difference."
     )
+
+
+def judge_bias(table: xr.Dataset) -> Iterator[tuple[float, str, Finding]]:
+    """Say where residuals do not scatter around zero.
+
+    Parameters
+    ----------
+    table : xr.Dataset
+        `Posterior.by_site`.
+
+    Yields
+    ------
+    (severity, site, Finding)
+        ``residual_bias``, where a mean has a probability below 0.01 shared among the sites.
+    """
+    bias, error = table["site_bias"].values, table["site_bias_stderr"].values
+    z = np.divide(bias, error, out=np.zeros_like(bias), where=error > 0)
+    limit = float(scipy.stats.norm.isf(0.005 / z.size))
+    for i in np.flatnonzero(np.abs(z) > limit).tolist():
+        site, unit = str(table["site_name"].values[i]), table["site_bias"].attrs["units"]
+        sentence = (
+            f"Residuals at {site} are off by {bias[i]:+.3g} {unit} on average, expected 0 ± {error[i]:.2g}: look at "
+            "its calibration, its baseline, and the height at which the model samples it."
+        )
+        yield float(abs(z[i])), site, Finding(Grade.WARN, "residual_bias", sentence)

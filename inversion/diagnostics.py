@@ -10,7 +10,7 @@ import numpy as np
 import scipy.stats
 import xarray as xr
 
-from inversion.consistency import desroziers, judge_consistency
+from inversion.consistency import desroziers, judge_bias, judge_consistency
 from inversion.covariance.operator import Array
 from inversion.findings import Finding, Grade, far_off, worst_first
 from inversion.innovations import affordable, rows_of_sites
@@ -278,7 +278,9 @@ def _site_fit(d: Diagnostics) -> Iterator[tuple[float, str, Finding]]:
 
 def _between_sites(posterior: Posterior) -> Iterator[Finding]:
     table = posterior.by_site
-    yield from worst_first(judge_consistency(table)) if "ratio_R" in table else ()
+    if "ratio_R" in table:
+        yield from worst_first(judge_bias(table))
+        yield from worst_first(judge_consistency(table))
     yield from worst_first(judge_left_out(table)) if "left_out_chi2" in table else ()
 
 

@@ -41,6 +41,8 @@ class SiteBlock:
     residual, neighbours : array (k,), (k - 1,)
         Diagonal and first off-diagonal of the covariance of whitened residuals, L_Rᵀ (S⁻¹)_ii L_R: fitting makes them
         smaller than 1 and lets neighbours oppose one another.
+    bias_spread : float
+        Standard deviation of the mean residual.
     error_spread, prior_spread : float
         Standard deviations of Σ r d and of Σ (d − r) d over the site's rows, whose expectations these are.
     """
@@ -50,6 +52,7 @@ class SiteBlock:
     left_out: Array
     residual: Array
     neighbours: Array
+    bias_spread: float
     error: float
     prior: float
     error_spread: float
@@ -173,6 +176,7 @@ def _block(site: str, rows: np.ndarray, S: Array, R: Array, precision: Array, n_
         np.empty((0, 0)) if alone else _inverse(precision, site),
         residual=np.diagonal(whitened).copy(),
         neighbours=np.diagonal(whitened, 1).copy(),
+        bias_spread=float(np.sqrt(max(C.sum(), 0.0)) / rows.size),
         error=float(np.trace(R)),
         prior=float(np.trace(G)),
         error_spread=float(np.sqrt(np.vdot(R, R) + np.vdot(S, C))),

@@ -28,6 +28,7 @@ CONSISTENCY: Final = (
     "increments",
     "residual_correlation",
     "site_fit",
+    "residual_bias",
     "left_out",
     "desroziers",
     "outliers",

@@ -89,6 +89,16 @@ def test_desroziers_sums_have_the_moments_they_are_judged_by(case):
             assert error == pytest.approx(np.sqrt(2 * np.trace(M @ S @ M @ S)) / np.trace(own @ stated), rel=1e-8)
 
 
+def test_the_mean_residual_has_the_spread_it_is_judged_by(case):
+    table = desroziers(solve.batch(case))
+    truth = exact(case)
+    _, R, _, _ = dense(case)
+    C = R @ np.linalg.inv(truth.innovation_covariance) @ R
+    for i, site in enumerate(["abc", "xyz"]):
+        own = (case.y["site"].values == site) / np.sum(case.y["site"].values == site)
+        assert float(table.site_bias_stderr[i]) == pytest.approx(np.sqrt(own @ C @ own), rel=1e-8)
+
+
 def hourly(rng, *, sites=3, hours=150, m=5, R=0.5, wrong=0.0, B=0.25):
     """Some sites; what one of them sees differs from H by `wrong`."""
     n = sites * hours
@@ -112,6 +122,9 @@ def hourly(rng, *, sites=3, hours=150, m=5, R=0.5, wrong=0.0, B=0.25):
     )
 
 
+RULES = ("site_fit", "left_out", "desroziers", "residual_bias")
+
+
 def found(posterior, code):
     return [f for f in posterior.findings if f.code == code]
 
@@ -125,12 +138,20 @@ def test_a_site_whose_transport_is_wrong_is_named_alone():
         assert found(posterior, code)[0].grade is Grade.WARN
 
 
+def test_a_site_off_its_scale_is_named():
+    case = hourly(np.random.default_rng(2))
+    case.y = case.y + 0.4 * (case.y["site"] == "s2")
+    finding = found(solve.batch(case), "residual_bias")[0]  # the others pull the other way, less
+    assert "Residuals at s2 are off by +" in finding.sentence
+    assert "nmol mol-1" in finding.sentence
+
+
 def test_right_sites_are_not_named():
     named = 0
     for seed in range(40):
         posterior = solve.batch(hourly(np.random.default_rng(seed)))
-        named += any(found(posterior, code) for code in ("site_fit", "left_out", "desroziers"))
-    assert named <= 4  # three rules at a hundredth each, not independent; nominal 1
+        named += any(found(posterior, code) for code in RULES)
+    assert named <= 4  # four rules at a hundredth each, not independent; nominal 1.6
 
 
 @pytest.mark.parametrize("R", [0.25, 1.0])
