@@ -277,7 +277,15 @@ def _site_fit(d: Diagnostics) -> Iterator[tuple[float, str, Finding]]:
 
 
 def _between_sites(posterior: Posterior) -> Iterator[Finding]:
-    table = posterior.by_site
+    table, sites = posterior.by_site, len(posterior.diagnostics.sites)
+    if sites > 1 and "ratio_R" not in table:
+        yield Finding(
+            Grade.INFORM,
+            "sites_not_compared",
+            f"None of the {sites} sites was left out, and their errors were not compared: with "
+            f"{posterior.problem.n_obs} observations that takes long; ask for left_out.leave_one_site_out(posterior) "
+            "and consistency.desroziers(posterior).",
+        )
     if "ratio_R" in table:
         yield from worst_first(judge_bias(table))
         yield from worst_first(judge_consistency(table))
