@@ -108,7 +108,7 @@ class Posterior:
     def seen(self) -> xr.DataArray:
         """1 − σ_post²/σ_prior² of every state (state,); the diagonal of A where B is diagonal."""
         m = self.problem.n_state
-        return self.problem.x_a.copy(data=1.0 - self.fixed.variances[:m] / self.problem.B.diagonal())
+        return self.problem.x_a.copy(data=1.0 - self._variances[:m] / self.problem.B.diagonal())
 
     def total(self, aggregate: Any) -> xr.DataArray:
         """Return W x̂ (k,)."""
@@ -151,7 +151,7 @@ class Posterior:
     def stdev(self, aggregate: Any = None) -> xr.DataArray:
         """Return the posterior standard deviations of W x, or of every state."""
         if aggregate is None:
-            return self.problem.x_a.copy(data=np.sqrt(self.fixed.variances[: self.problem.n_state]))
+            return self.problem.x_a.copy(data=np.sqrt(self._variances[: self.problem.n_state]))
         W = self._read(aggregate)
         return self._labelled(np.sqrt(np.diagonal(self.solution.covariance(W.columns))), W)
 
@@ -229,7 +229,7 @@ class Posterior:
                 "boundary_prior": self.problem.b_a,
                 "boundary_posterior": self.boundary,
                 "stdev_boundary_prior": self.boundary.copy(data=np.sqrt(self.problem.B_b.diagonal())),
-                "stdev_boundary_posterior": self.boundary.copy(data=np.sqrt(self.fixed.variances[m:])),
+                "stdev_boundary_posterior": self.boundary.copy(data=np.sqrt(self._variances[m:])),
             }
             ds = ds.assign({name: edge.rename(name) for name, edge in edges.items()})
         ds = ds.merge(self.by_site, join="exact", compat="equals")
@@ -257,6 +257,10 @@ class Posterior:
             "dofs_state": d.dofs_state,
             "dofs_boundary": d.dofs_boundary,
         }
+
+    @functools.cached_property
+    def _variances(self) -> Array:
+        return self.fixed.variances
 
     def _read(self, aggregate: Any) -> _Aggregate:
         """Return W as columns for z, with the labels and units of W x."""

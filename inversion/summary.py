@@ -34,13 +34,23 @@ def lines(posterior: Posterior) -> list[str]:
         f"  J_a   {d.J_a:9.1f}  expected {d.dofs:.1f} ± {scatter:.1f} (probability {d.J_a_probability:.2g})",
         f"  DOFS  {d.dofs:9.2f}  regions {d.dofs_state:.2f}, boundary terms {d.dofs_boundary:.2f}",
     ]
+    statistics += ["", *_sites(posterior)]
     size = (
         f"{problem.n_obs} observations{_span(posterior)}, {problem.n_state} states, {problem.n_boundary} boundary terms"
     )
     head = f"  {'':{width}}  {'prior':^14}  {'posterior':^14}  {'seen':>6}"
     found = [f"  {finding}" for finding in posterior.findings] or ["  none"]
     title = f"{problem.name}: {size}, {posterior.solution.form}-space form"
-    return [title, "", head, *table, "", *statistics, "", *_sites(posterior), "", "findings", *found]
+    return [title, "", head, *table, "", *statistics, "", "findings", *found]
+
+
+def _span(posterior: Posterior) -> str:
+    y = posterior.problem.y
+    if "time" not in y.coords:
+        return ""
+    time = y["time"].values.astype("datetime64[D]")
+    sites = ", ".join(dict.fromkeys(y["site"].values.astype(str).tolist())) if "site" in y.coords else ""
+    return f"{f' at {sites}' if sites else ''} ({time.min()} to {time.max()})"
 
 
 def _sites(posterior: Posterior) -> list[str]:
@@ -60,12 +70,3 @@ def _sites(posterior: Posterior) -> list[str]:
             f"{row['site_rms']:8.3g}  {row['site_lag1']:5.2f}  {errors:>19}  {skill:>15}"
         )
     return [*rows, "  in brackets: σ_R as found (Desroziers), skill as expected"]
-
-
-def _span(posterior: Posterior) -> str:
-    y = posterior.problem.y
-    if "time" not in y.coords:
-        return ""
-    time = y["time"].values.astype("datetime64[D]")
-    sites = ", ".join(dict.fromkeys(y["site"].values.astype(str).tolist())) if "site" in y.coords else ""
-    return f"{f' at {sites}' if sites else ''} ({time.min()} to {time.max()})"
