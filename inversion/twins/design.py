@@ -21,13 +21,13 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
-from inversion.aggregates import aggregate_names
 from inversion.covariance import Covariance
 from inversion.covariance.operator import Array
 from inversion.findings import Finding, Grade
 from inversion.jacobian import Beside, as_jacobian
 from inversion.posterior import Posterior
 from inversion.problem import Problem
+from inversion.resolution import aggregate_names
 from inversion.solve import batch
 from inversion.twins.nature import TwinError
 

@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 from inversion import Problem, solve, twins
-from inversion.aggregates import aggregated
 from inversion.covariance import Diagonal
 from inversion.findings import Grade
+from inversion.resolution import resolution
 from inversion.solve.batch import FORMS
 from inversion.totals import increments
 from tests.inversion import twin_world
@@ -328,7 +328,7 @@ def test_aggregates_say_what_was_seen_what_leaks_and_what_goes_together():
         x_units="1",
     )
     W = xr.DataArray(np.eye(4), dims=("region", "state"), coords={"region": list("ABCD")}, attrs={"units": "kt yr-1"})
-    said = aggregated(solve.batch(case), W)
+    said = resolution(solve.batch(case), W)
     assert float(said.seen[2]) > 0.95
     assert float(said.seen[3]) == pytest.approx(0, abs=1e-12)
     np.testing.assert_allclose(said.kernel.values[0, :2], 0.5, atol=0.01)  # half of what it says of A comes from B
@@ -345,6 +345,6 @@ def test_totals_that_move_too_far_are_named():
     x = np.ones(12)
     x[3:6] += 4.0  # region B
     twin = next(twins.replay(solve.batch(case), case.simulate(x).values[:, None]))
-    (finding,) = [f for f in json.loads(aggregated(twin, W).attrs["findings"]) if f["code"] == "increments"]
+    (finding,) = [f for f in json.loads(resolution(twin, W).attrs["findings"]) if f["code"] == "increments"]
     assert "furthest B by +" in finding["sentence"]
     assert finding["grade"] == "warn"

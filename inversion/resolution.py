@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inversion.posterior import Posterior
 
 
-def aggregated(posterior: Posterior, aggregate: Any) -> xr.Dataset:
+def resolution(posterior: Posterior, aggregate: Any) -> xr.Dataset:
     """Return what a posterior says about aggregates W x: values, errors, what was seen, what leaks, what goes together.
 
     Parameters
