@@ -73,6 +73,14 @@ FOOTPRINT: Final = Schema(
             required=False,
             long_name="share of the air that came in through a side of the domain, by height",
         ),
+        Variable(
+            "exit_age",
+            ("receptor", "side", "exit_height"),
+            "f",
+            ("h",),
+            required=False,
+            long_name="how long before the receptor's time it came in there, mean",
+        ),
     ),
     attributes={"source": "text"},
 )

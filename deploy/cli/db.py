@@ -1,10 +1,11 @@
-"""`skyledger db migrate|status|maintain|rebuild|adopt`: the database of the store."""
+"""`skyledger db migrate|status|maintain|rebuild|adopt|roles|user`: the database of the store."""
 
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
+from deploy.errors import DeployError
 from deploy.options import Dsn
 
 app = typer.Typer(help="Prepare, look at and repair the database.", no_args_is_help=True)
@@ -84,3 +85,35 @@ def adopt(dsn: Dsn) -> None:
     with connect(dsn) as conn:
         changed = run(conn)
     typer.echo(f"{changed} messages were numbered anew; jobs will look once more at what not all of them had seen.")
+
+
+@app.command()
+def roles(dsn: Dsn) -> None:
+    """Make the roles of the database, where `migrate` was not allowed to, and give them their rights again."""
+    from ingest.database import connect  # noqa: PLC0415  needs the extra server
+    from ingest.roles import Role, grant  # noqa: PLC0415
+
+    with connect(dsn) as conn:
+        grant(conn)
+    typer.echo(f"roles: {', '.join(role.group for role in Role)}")
+
+
+@app.command()
+def user(
+    name: Annotated[str, typer.Argument(help="a-z, 0-9 and _.")],
+    dsn: Dsn,
+    *,
+    role: Annotated[str, typer.Option(help="ingest, qc, inventory or reader.")],
+    connections: Annotated[int, typer.Option(min=1, help="How many it may have at a time.")] = 10,
+) -> None:
+    """Make a user of one role, and print its password: nothing else keeps it."""
+    from ingest.database import connect  # noqa: PLC0415  needs the extra server
+    from ingest.roles import Role  # noqa: PLC0415
+    from ingest.roles import user as run  # noqa: PLC0415
+
+    if role not in list(Role):
+        msg = f"--role {role!r}: expected {', '.join(Role)}"
+        raise DeployError(msg)
+    with connect(dsn) as conn:
+        password = run(conn, name, Role(role), connections=connections)
+    typer.echo(password)

@@ -101,7 +101,7 @@ def _write(dsn: str, world: World, posterior: Posterior, table: xr.Dataset) -> N
         end=world.place.start + window,
         code_version=station_agent.__version__,
         configuration_digest="",
-        inputs={"meteorology": "made up", "footprints": "Gaussian plume"},
+        inputs={"meteorology": "made up", "footprints": "Lagrangian particles"},
         diagnostics={"chi2": posterior.diagnostics.chi2, "dofs": posterior.diagnostics.dofs},
         findings=[str(finding) for finding in posterior.findings],
     )
@@ -124,7 +124,7 @@ def _write(dsn: str, world: World, posterior: Posterior, table: xr.Dataset) -> N
 NOTES: Final = (
     "This is a demonstration: weather, emissions, ledger and every measured value are invented.",
     "Agents, broker, database, quality control, inversion and this comparison are the real ones.",
-    "Transport is a Gaussian plume along the wind of a made-up weather, not a particle model.",
+    "Transport is by particles in a made-up weather; simulated air and inversion share it, which flatters the result.",
     "The window is a few days; a year's ledger is compared as a rate, as if emissions did not change with the season.",
 )
 

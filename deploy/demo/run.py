@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deploy.demo import fleet, inverse, world
+from deploy.demo import fleet, inverse, workers, world
 from deploy.demo.instrument import Air, Instrument
 from deploy.demo.link import BadLink
 from deploy.demo.network import INSTRUMENT, SITES, Site, Trouble, catalogue
@@ -87,6 +84,10 @@ class Bar:
         """Move it on."""
         self._progress.advance(self._task, amount)
 
+    def of(self, amount: float, total: float) -> None:
+        """Move it on, towards a total that was not known before."""
+        self._progress.update(self._task, advance=amount, total=total)
+
     def at(self, amount: float) -> None:
         """Move it to a place."""
         self._progress.update(self._task, completed=amount)
@@ -111,9 +112,8 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
     directory = directory.absolute()
     stacks.remove(directory / STACK)
     stations = directory / "stations"
-    with steps.step("making weather, emissions and air", 1) as bar:
-        truth = world.make(START, days, rng)
-        bar.advance()
+    with steps.step("weather, footprints by particles, air", 1) as bar:
+        truth = world.make(START, days, rng, bar.of)
     with steps.step("instruments write their files", 24 * days * len(SITES)) as bar:
         rows = _write_files(truth, stations, row_seconds, bar)
     with ExitStack() as resources:
@@ -165,31 +165,11 @@ def _write_files(truth: world.World, stations: Path, row_seconds: float, bar: Ba
         for number, (site, seed) in enumerate(zip(SITES, seeds, strict=True), start=1)
     ]
     rows = 0
-    with ExitStack() as workers:  # Ctrl-C is ours to hear: leaving the block ends them
-        with _ctrl_c_later():
-            start = multiprocessing.get_context("spawn").Pool
-            pool = workers.enter_context(start(min(len(tasks), os.cpu_count() or 1), _deaf))
+    with workers.pool(len(tasks)) as pool:
         for written in pool.imap_unordered(_write_one, tasks):
             rows += written
             bar.advance(truth.place.hours)
     return rows
-
-
-@contextmanager
-def _ctrl_c_later() -> Iterator[None]:
-    """Hold Ctrl-C back within the block: a worker only half started would wait for ever, and we for it."""
-    heard: list[int] = []
-    earlier = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-        if heard:
-            raise KeyboardInterrupt
-
-
-def _deaf() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_one(task: _Task) -> int:

@@ -1,56 +1,80 @@
-"""Made-up weather over eastern China: winds that turn as highs and lows pass, a boundary layer that follows the sun."""
+"""Made-up weather over eastern China, and the footprints of the stations in it, by particles."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
 
 import numpy as np
 import xarray as xr
 
-from deploy.demo.network import Site
+from deploy.demo import workers
+from inversion.transport import analytic, particles
+from inversion.transport.fields import Fields
 
-LEAD_HOURS = 48
-"""Weather begins this long before the first receptor: its air has a past."""
-PASSAGE_HOURS = 83.0
-"""A high and a low pass within this time."""
-SIGMA_W_SHARE = 0.6
+WEATHER: Final = analytic.Weather(speed=2.0, waves=6.0, period_days=3.5, wavelength=44.0, lowest=250.0)
+"""Winds come from all sides within days."""
+HOURS_BACK: Final = 30
+PARTICLES: Final = 40
+SMOOTHING: Final = 1.0
+"""So few particles leave holes: spread as published."""
+SEED: Final = 20250701
+_PIECE: Final = 16
+_MARGIN: Final = 4.0
+"""Degrees of weather around the grid."""
 
 
-def weather(sites: tuple[Site, ...], start: np.datetime64, hours: int) -> xr.Dataset:
-    """Return the meteorology at the stations, hour by hour.
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the weather must hold: times of receptors (s since 1970 UTC), and corners of the grid [degrees]."""
+
+    first: int
+    last: int
+    longitude: tuple[float, float]
+    latitude: tuple[float, float]
+
+
+@cache
+def fields(window: Window) -> Fields:
+    """Return the weather of a window, from `HOURS_BACK` before its first receptor; each process makes it once."""
+    hour = 3600
+    begin = window.first // hour * hour - (HOURS_BACK + 1) * hour
+    times = np.arange(begin, window.last + 2 * hour, hour).astype("datetime64[s]")
+    longitude, latitude = (
+        np.arange(np.floor(low) - _MARGIN, high + _MARGIN + 1) for low, high in (window.longitude, window.latitude)
+    )
+    return analytic.fields(times, longitude, latitude, WEATHER)
+
+
+def footprints(receptors: xr.Dataset, grid: xr.Dataset, told: Callable[[int], None] = lambda _: None) -> np.ndarray:
+    """Return what receptors see (receptor, latitude, longitude) [(mol/mol)/(mol/m2/s)], computed on all cores.
 
     Parameters
     ----------
-    sites
-        The stations; the weather reaches the eastern ones later.
-    start, hours
-        The window of the receptors.
-
-    Returns
-    -------
-    xr.Dataset
-        ``u``, ``v``, ``sigma_v``, ``sigma_w`` [m s-1], ``blh`` [m], ``rho`` [kg m-3] on (time, site).
+    receptors : xr.Dataset
+        As `inversion.transport.particles.footprints` takes them.
+    grid : xr.Dataset
+        Centres of cells.
+    told : callable (number) -> None
+        Hears how many more are done.
     """
-    first = start.astype("datetime64[ns]") - np.timedelta64(LEAD_HOURS, "h")
-    time = first + np.arange(LEAD_HOURS + hours + 1) * np.timedelta64(3600 * 10**9, "ns")
-    hour = np.arange(time.size)[:, None] - 1.3 * (np.array([s.longitude for s in sites]) - 110.0)
-    phase = 2 * np.pi * hour / PASSAGE_HOURS
-    latitude = np.array([s.latitude for s in sites])
-    direction = phase + 0.9 * np.sin(0.37 * phase) + 0.05 * (latitude - 34.0)
-    speed = 4.5 + 1.8 * np.sin(1.7 * phase) + 0.9 * np.cos(0.61 * phase + 0.2 * latitude)
-    utc = (time - time.astype("datetime64[D]")) / np.timedelta64(1, "h")
-    solar = utc[:, None] + np.array([s.longitude for s in sites]) / 15.0
-    sun = np.cos(2 * np.pi * (solar - 14.0) / 24.0)
-    blh = 250.0 + 1250.0 * np.clip(sun, 0.0, None) ** 1.5
-    turbulence = 0.25 + 0.75 * np.clip(sun, 0.0, None)
-    fields = {
-        "u": (-speed * np.sin(direction), "m s-1"),
-        "v": (-speed * np.cos(direction), "m s-1"),
-        "blh": (blh, "m"),
-        "rho": (np.full(blh.shape, 1.18), "kg m-3"),
-        "sigma_v": (turbulence, "m s-1"),
-        "sigma_w": (SIGMA_W_SHARE * turbulence, "m s-1"),
-    }
-    return xr.Dataset(
-        {name: (("time", "site"), values, {"units": units}) for name, (values, units) in fields.items()},
-        coords={"time": time, "site": [s.name for s in sites]},
-        attrs={"source": "made up, deploy.demo.weather"},
+    seconds = receptors["time"].values.astype("datetime64[s]").astype(np.int64)
+    corners = [(float(grid[name][0]), float(grid[name][-1])) for name in ("longitude", "latitude")]
+    window = Window(int(seconds.min()), int(seconds.max()), *corners)
+    pieces = [receptors.isel(receptor=slice(k, k + _PIECE)) for k in range(0, seconds.size, _PIECE)]
+    found = []
+    with workers.pool(len(pieces)) as pool:
+        for srr in pool.imap(_piece, [(piece, grid, window) for piece in pieces]):
+            found.append(srr)
+            told(len(srr))
+    return np.concatenate(found)
+
+
+def _piece(task: tuple[xr.Dataset, xr.Dataset, Window]) -> np.ndarray:
+    receptors, grid, window = task
+    made = particles.footprints(
+        receptors, fields(window), grid, particles=PARTICLES, hours_back=HOURS_BACK, seed=SEED, smoothing=SMOOTHING
     )
+    return np.asarray(made["srr"].values)

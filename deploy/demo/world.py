@@ -6,21 +6,21 @@ itself states, except for one province, whose published entry is then lowered by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
+from deploy.demo import weather
 from deploy.demo.instrument import Air
 from deploy.demo.network import SITES, Site
-from deploy.demo.weather import weather
 from inversion import Problem, crosscheck, regions
 from inversion.covariance import Dense, Diagonal, Kronecker, temporal
 from inversion.inventory import gridding
 from inversion.inventory.entry import Entry, Inventory, Period
 from inversion.observations import solar_hour
-from inversion.transport import plume
 
 GAS: Final = "ch4"
 LEDGER_KT: Final = {
@@ -50,6 +50,9 @@ WELL_COVERED: Final = 0.95
 DAYTIME: Final = (10.0, 18.0)
 """Local solar hours whose observations are used."""
 YEAR: Final = 2025
+BETWEEN: Final = 4
+"""Outside of daytime footprints are computed for every hour of this number, and lie on a line between."""
+Told = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +159,11 @@ class Sensitivity:
     H_b: np.ndarray
 
 
-def sensitivity(place: Domain, sites: tuple[Site, ...] = SITES) -> Sensitivity:
-    """Return what every inlet sees in every hour, by the Gaussian plume."""
+def sensitivity(place: Domain, told: Told = lambda *_: None, sites: tuple[Site, ...] = SITES) -> Sensitivity:
+    """Return what every inlet sees in every hour.
+
+    By particles in the hours the inversion uses and in every `BETWEEN` th beside; the others lie between these.
+    """
     hours = place.start + (np.arange(place.hours) * 3600 + 1800) * np.timedelta64(10**9, "ns")
     inlets = [(site, height) for site in sites for height in site.heights]
     each = [np.repeat(values, place.hours) for values in zip(
@@ -167,12 +173,28 @@ def sensitivity(place: Domain, sites: tuple[Site, ...] = SITES) -> Sensitivity:
          zip(("site", "inlet", "longitude", "latitude", "height"), each, strict=True)}
         | {"time": ("receptor", np.tile(hours, len(inlets)))}
     )  # fmt: skip
-    fp = plume.footprints(receptors, weather(sites, place.start, place.hours), place.grid)
-    srr = fp["srr"].values.reshape(receptors.sizes["receptor"], -1)
+    srr = _interpolated(receptors, place, told).reshape(receptors.sizes["receptor"], -1)
     period = place.period_of(receptors["time"].values)
     H = np.zeros((len(srr), place.periods, srr.shape[1]))
     H[np.arange(len(srr)), period] = srr
     return Sensitivity(receptors, H.reshape(len(srr), -1), baseline(place, receptors["time"].values))
+
+
+def _interpolated(receptors: xr.Dataset, place: Domain, told: Told) -> np.ndarray:
+    """Return srr (receptor, latitude, longitude), linear in time between the hours it is computed for."""
+    clock = np.tile(np.arange(place.hours), receptors.sizes["receptor"] // place.hours)
+    computed = well_mixed(receptors) | (clock % BETWEEN == 0) | (clock == place.hours - 1)
+    rows = np.flatnonzero(computed)
+    known = weather.footprints(receptors.isel(receptor=rows), place.grid, lambda more: told(more, rows.size))
+    srr = np.empty((clock.size, *known.shape[1:]), dtype=np.float32)
+    for first in range(0, clock.size, place.hours):
+        here = (rows >= first) & (rows < first + place.hours)
+        at = rows[here] - first
+        above = np.clip(np.searchsorted(at, np.arange(place.hours)), 1, at.size - 1)
+        share = (np.arange(place.hours) - at[above - 1]) / (at[above] - at[above - 1])
+        each = known[here]
+        srr[first : first + place.hours] = each[above - 1] + share[:, None, None] * (each[above] - each[above - 1])
+    return srr
 
 
 def baseline(place: Domain, time: np.ndarray) -> np.ndarray:
@@ -226,7 +248,7 @@ class World:
     hours: xr.Dataset
 
 
-def make(start: np.datetime64, days: int, rng: np.random.Generator) -> World:
+def make(start: np.datetime64, days: int, rng: np.random.Generator, told: Told = lambda *_: None) -> World:
     """Return a world: draw the truth, plant the error, make the air.
 
     Parameters
@@ -235,10 +257,12 @@ def make(start: np.datetime64, days: int, rng: np.random.Generator) -> World:
         The window; whole days UTC.
     rng
         Draws everything.
+    told : callable (more, all) -> None
+        Hears how many more footprints are computed, and how many there are.
     """
     place = domain(start, days, rng)
     honest = prior(place, ledger({code: float(value) for code, value in LEDGER_KT.items()}))
-    seen = sensitivity(place)
+    seen = sensitivity(place, told)
     truth = honest.x_a.values + honest.B.sqrt().matvec(rng.standard_normal(honest.x_a.size))
     totals = xr.DataArray(honest.W.values @ truth, dims="region", coords={"region": honest.W["region"]})
     rows = np.flatnonzero(well_mixed(seen.receptors))

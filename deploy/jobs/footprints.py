@@ -14,20 +14,29 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import dask
+import netCDF4
 import numpy as np
 import xarray as xr
+from xarray.backends import NetCDF4DataStore
 
 from deploy.errors import DeployError
 from inversion import transport
+from inversion.transport import columns
+from inversion.transport.columns import read_columns
 from inversion.transport.receptors import read_receptors, stations
 from qc.document import REQUIRED, Table, load
 
 FORMATS: Final = ("netcdf", "zarr")
 _PIECES: Final = "pieces"
+_PATHS: Final = ("meteorology", "receptors", "columns", "output")
+_FILES: Final = (("receptors", None), ("columns", None), ("meteorology",))
+_PARTICLES_ONLY: Final = ("hourly", "endpoints", "near_field", "smoothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,9 @@ class Run:
     hours: float
     meteorology: str
     receptors: str | None
+    columns: str | None
+    gas: str
+    top: float
     inlets: tuple[dict[str, Any], ...]
     start: str | None
     end: str | None
@@ -49,6 +61,10 @@ class Run:
     piece: int
     particles: int = 1000
     seed: int = 0
+    hourly: bool = False
+    endpoints: bool = False
+    near_field: bool = False
+    smoothing: float = 0.0
 
     @property
     def files(self) -> list[str]:
@@ -59,9 +75,9 @@ class Run:
     @property
     def digest(self) -> str:
         """What the result depends on, hashed: configuration, and the files it names by their content."""
-        settings = {k: v for k, v in asdict(self).items() if k not in ("meteorology", "receptors", "output")}
+        settings = {k: v for k, v in asdict(self).items() if k not in _PATHS}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        for path in (*self.files, self.receptors):
+        for path in (*self.files, self.receptors, self.columns):
             if path is not None:
                 with Path(path).open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -79,7 +95,7 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     faults: list[str] = []
     top = Table(load(path), path.name, faults)
-    receptors, meteorology = top.text("receptors", None), top.text("meteorology")
+    receptors, columns, meteorology = (top.text(key, *more) for key, *more in _FILES)
     every = top.number("every", 1.0, low=1.0 / 60.0)
     start, end = top.moment("start"), top.moment("end")
     grid = top.table("grid")
@@ -89,6 +105,9 @@ def read_run(path: str | Path) -> Run:
         hours=top.number("hours", 48.0, low=0.1),
         meteorology=str(path.parent / (meteorology or "")),
         receptors=None if receptors is None else str(path.parent / receptors),
+        columns=None if columns is None else str(path.parent / columns),
+        gas=top.text("gas", "ch4"),
+        top=top.number("top", 8000.0, low=10.0),
         inlets=tuple(_inlet(table) for table in top.tables("inlet")),
         start=None if start is None else str(start),
         end=None if end is None else str(end),
@@ -100,23 +119,37 @@ def read_run(path: str | Path) -> Run:
         piece=top.count("piece", 64),
         particles=top.count("particles", 1000),
         seed=top.count("seed", 0, low=0),
+        hourly=top.flag("hourly", False),
+        endpoints=top.flag("endpoints", False),
+        near_field=top.flag("near_field", False),
+        smoothing=top.number("smoothing", 0.0, low=0.0),
     )
     grid.close()
     top.close()
-    if (run.receptors is None) == (not run.inlets):
-        faults.append(f"{path.name}: give either receptors, a file, or [[inlet]] tables with start and end")
-    if run.inlets and (start is None or end is None or not start < end):
-        faults.append(f"{path.name}: [[inlet]] goes with start and end, start before end")
-    if not run.files:
-        faults.append(f"{path.name}.meteorology: there is no file {run.meteorology}")
-    if run.model == "plume" and len(run.files) > 1:
-        faults.append(f"{path.name}.meteorology: {len(run.files)} files; the plume takes one")
-    if run.receptors is not None and not Path(run.receptors).is_file():
-        faults.append(f"{path.name}.receptors: there is no file {run.receptors}")
+    faults += [f"{path.name}{fault}" for fault in _faults(run)]
     if faults:
         msg = "; ".join(faults)
         raise DeployError(msg)
     return run
+
+
+def _faults(run: Run) -> Iterator[str]:
+    """Yield what does not go together in a configuration."""
+    if [run.receptors is not None, run.columns is not None, bool(run.inlets)].count(True) != 1:
+        yield ": give one of receptors, a file; columns, a file; or [[inlet]] tables with start and end"
+    if run.inlets and (run.start is None or run.end is None or not run.start < run.end):
+        yield ": [[inlet]] goes with start and end, start before end"
+    if not run.files:
+        yield f".meteorology: there is no file {run.meteorology}"
+    for key, file in (("receptors", run.receptors), ("columns", run.columns)):
+        if file is not None and not Path(file).is_file():
+            yield f".{key}: there is no file {file}"
+    if run.model == "plume":
+        if len(run.files) > 1:
+            yield f".meteorology: {len(run.files)} files; the plume takes one"
+        wrong = [key for key in _PARTICLES_ONLY if getattr(run, key)]
+        if wrong:
+            yield f'.{wrong[0]}: the plume knows none; it goes with model = "particles"'
 
 
 def _inlet(table: Table) -> dict[str, Any]:
@@ -158,8 +191,7 @@ def compute(
     DeployError
         Where pieces of another configuration lie in the way.
     """
-    receptors = _receptors(run)
-    total = receptors.sizes["receptor"]
+    total = _places(run).sizes["receptor"]
     folder = _folder(run)
     parts = [(folder / f"{first:09d}.nc", first) for first in range(0, total, run.piece)]
     sizes = {first: min(run.piece, total - first) for _, first in parts}
@@ -174,7 +206,10 @@ def compute(
     return target
 
 
-def _receptors(run: Run) -> xr.Dataset:
+def _places(run: Run) -> xr.Dataset:
+    """Return what there is a footprint for: receptors, or columns as such."""
+    if run.columns is not None:
+        return read_columns(run.columns, run.gas).rename(obs="receptor")
     if run.receptors is not None:
         return read_receptors(run.receptors)
     step = np.timedelta64(round(run.every * 3600), "s")
@@ -221,9 +256,14 @@ def one_thread() -> None:
 def piece(run: Run, path: str, first: int) -> int:
     """Compute the receptors from `first` on, write them in one rename, and return `first`."""
     one_thread()
-    receptors = _receptors(run).isel(receptor=slice(first, first + run.piece))
+    places = _places(run).isel(receptor=slice(first, first + run.piece))
     grid = xr.Dataset(coords={name: _centres(getattr(run, name)) for name in ("longitude", "latitude")})
-    ds = MODELS[run.model](run, receptors, grid)
+    if run.columns is None:
+        ds = MODELS[run.model](run, places, grid)
+    else:
+        seen = places.rename(receptor="obs")
+        stack = columns.receptors(seen, top=run.top)
+        ds = columns.footprints(seen, stack, MODELS[run.model](run, stack, grid))
     unfinished = f"{path}.{os.getpid()}"
     ds.to_netcdf(unfinished)
     Path(unfinished).replace(path)
@@ -239,23 +279,27 @@ def _particles(run: Run, receptors: xr.Dataset, grid: xr.Dataset) -> xr.Dataset:
     """Follow particles through as much of the meteorology as these receptors need."""
     from inversion.transport import era5, particles  # noqa: PLC0415  compiles when it is imported
 
-    hour = np.timedelta64(1, "h")
     times = receptors["time"].values.astype("datetime64[ns]")
-    first, last = times.min() - np.timedelta64(round(run.hours * 3600), "s") - hour, times.max() + hour
-    parts = []
-    for path in run.files:
-        with xr.open_dataset(path) as ds:
-            name = "time" if "time" in ds.dims else "valid_time"
-            inside = ds.sel({name: slice(first, last)})
-            if inside.sizes[name]:
-                parts.append(inside.load())
-    if not parts:
-        msg = f"{run.meteorology} holds nothing between {first} and {last}, which {times.size} receptors need"
-        raise DeployError(msg)
-    fields = era5.fields(parts)
+    first = times.min() - np.timedelta64(round(run.hours * 3600), "s")
+    region = (*_edges(grid["longitude"].values), *_edges(grid["latitude"].values))
+    met = era5.opened(run.files, first, times.max(), region=region)
     return particles.footprints(
-        receptors, fields, grid, particles=run.particles, hours_back=round(run.hours), seed=run.seed
+        receptors,
+        met,
+        grid,
+        particles=run.particles,
+        hours_back=round(run.hours),
+        seed=run.seed,
+        hourly=run.hourly,
+        endpoints=run.endpoints,
+        near_field=run.near_field,
+        smoothing=run.smoothing,
     )
+
+
+def _edges(centres: np.ndarray) -> tuple[float, float]:
+    half = 0.5 * float(centres[1] - centres[0]) if centres.size > 1 else 0.0
+    return float(centres[0]) - half, float(centres[-1]) + half
 
 
 MODELS: Final[dict[str, Callable[[Run, xr.Dataset, xr.Dataset], xr.Dataset]]] = {
@@ -271,21 +315,42 @@ def _centres(axis: tuple[float, float, float]) -> np.ndarray:
 
 
 def _assemble(run: Run, parts: list[Path]) -> Path:
-    """Write the pieces as one, in single precision and compressed, and return where."""
+    """Write the pieces as one, a piece at a time, in single precision and compressed, and return where."""
     target = Path(run.output)
     unfinished = target.with_name(f"{target.name}.unfinished")
-    pieces = []
-    for path in parts:
-        with xr.open_dataset(path) as ds:
-            pieces.append(ds.load())
-    ds = xr.concat(pieces, "receptor", data_vars="minimal", coords="minimal", compat="equals", join="exact")
-    ds = ds.assign_attrs(configuration_sha256=run.digest).drop_encoding()
-    ds["srr"] = ds["srr"].astype(np.float32)
-    for path in (unfinished, target) if run.format == "zarr" else ():
-        shutil.rmtree(path, ignore_errors=True)
-    if run.format == "zarr":
-        ds.to_zarr(unfinished, mode="w", zarr_format=2)
-    else:
-        ds.to_netcdf(unfinished, encoding={"srr": {"zlib": True, "complevel": 4, "shuffle": True}})
+    with ExitStack() as files, dask.config.set(scheduler="synchronous"):
+        pieces = [files.enter_context(xr.open_dataset(path, chunks={})) for path in parts]
+        ds = xr.concat(pieces, "receptor", data_vars="minimal", coords="minimal", compat="equals", join="exact")
+        ds = ds.assign_attrs(configuration_sha256=run.digest).drop_encoding()
+        large = [str(name) for name in ds.data_vars if ds[name].ndim > 2 and ds[name].dtype.kind == "f"]
+        if run.format == "zarr":
+            for path in (unfinished, target):
+                shutil.rmtree(path, ignore_errors=True)
+            ds.assign({name: ds[name].astype(np.float32) for name in large}).to_zarr(unfinished, "w", zarr_format=2)
+        else:
+            unfinished.unlink(missing_ok=True)
+            store = NetCDF4DataStore.open(str(unfinished), mode="w")
+            ds.drop_vars(large).load().dump_to_store(store)
+            _append(store.ds, pieces, large)
+            store.close()
     unfinished.replace(target)
     return target
+
+
+def _append(file: netCDF4.Dataset, pieces: list[xr.Dataset], names: list[str]) -> None:
+    """Add variables to a file in the order of the pieces, so that its bytes tell nothing of how they were computed."""
+    for name in names:
+        dims = tuple(str(dim) for dim in pieces[0][name].dims)
+        for dim in (one for one in dims if one not in file.dimensions):
+            file.createDimension(dim, pieces[0].sizes[dim])
+        # A receptor is a chunk of its own, and is read by itself.
+        chunks = (1, *pieces[0][name].shape[1:])
+        variable = file.createVariable(
+            name, "f4", dims, zlib=True, complevel=4, shuffle=True, chunksizes=chunks, fill_value=float("nan")
+        )
+        variable.setncatts(pieces[0][name].attrs)
+        first = 0
+        for piece in pieces:
+            last = first + piece.sizes["receptor"]
+            variable[first:last] = piece[name].values
+            first = last

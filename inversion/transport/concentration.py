@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 RELEASES: Final = 6
 """Moments within an hour at which particles are released."""
 _NOWHERE: Final = np.zeros((1, 1, 1))
+_NO_MOMENTS: Final = np.zeros((0, 5))
+_ONE_BIN: Final = np.zeros(1, np.int64)
 
 
 def field(
@@ -104,8 +106,8 @@ class _Cloud:
         kernel.follow(
             met.time, met.y, met.x, met.u, met.v, met.w, met.rho,
             met.layer, met.ustar, met.wstar, met.stability, met.geographic,
-            start, x, y, z, x.size, 1.0, seconds, np.uint64(self._seed), np.uint64(self._calls), True, 0.0,
-            1e9, 1.0, 1, 1e9, 1.0, 1, seconds, _NOWHERE.copy(), ends, left,
+            start, x, y, z, x.size, 1.0, seconds, np.uint64(self._seed), np.uint64(self._calls), True, 0.0, False,
+            1e9, 1e9, 1, 1e9, 1e9, 1, _ONE_BIN, met.bounds, _NOWHERE.copy(), ends, left, _NO_MOMENTS,
         )  # fmt: skip
         return ends, left == 0
 

@@ -17,9 +17,14 @@ Where there is no ``blh`` the boundary layer ends where the bulk Richardson numb
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
+import dask
+import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -40,6 +45,10 @@ NAMES: Final = {
     "latitude": ("latitude", "lat"), "longitude": ("longitude", "lon"), "x": ("x",), "y": ("y",),
 }  # fmt: skip
 """Our name -> spellings."""
+_VOLUMES: Final = ("u", "v", "w", "rho")
+_SURFACES: Final = ("layer", "ustar", "wstar", "stability")
+_AT_ONCE: Final = 8_000_000
+"""Values of a variable that are worked on at a time."""
 NEEDED: Final = ("u", "v", "w", "t", "q", "sp", "t2m", "d2m", "u10", "v10", "iews", "inss", "level", "time")
 Floats = NDArray[np.float64]
 
@@ -73,6 +82,75 @@ def fields(datasets: Sequence[xr.Dataset] | xr.Dataset, *, crs: str = "") -> Fie
         ds = _geographic(ds, crs or _projection(parts[0]))
     ds = ds.sortby(["latitude", "longitude"]).sortby("level", ascending=False)
     return _on_heights(ds)
+
+
+def opened(
+    paths: Iterable[str | Path],
+    first: np.datetime64,
+    last: np.datetime64,
+    *,
+    region: tuple[float, float, float, float] | None = None,
+    crs: str = "",
+) -> Fields:
+    """Return the meteorology of files, of which no more is read than is needed.
+
+    Parameters
+    ----------
+    paths : iterable of paths
+        netCDF files, as `fields` takes their content.
+    first, last : datetime64
+        The time that is needed (UTC); the fields around it are taken too.
+    region : (west, east, south, north) [degrees], optional
+        The part that is needed, and a cell around it, of files in longitude and latitude. Longitudes of files may go
+        from 0 to 360 or from -180 to 180.
+    crs : str
+        As for `fields`.
+
+    Raises
+    ------
+    FootprintError
+        As `fields`, and where a file holds nothing of the time, or cannot be read.
+    """
+    parts = []
+    with ExitStack() as files, dask.config.set(scheduler="synchronous"):
+        for path in paths:
+            try:
+                ds = files.enter_context(xr.open_dataset(path, chunks={}))
+            except (OSError, ValueError) as error:
+                raise FootprintError(Path(path).name, ["It is no netCDF file that can be read."]) from error
+            part = _around(ds, first, last)
+            if part is not None:
+                parts.append(part if region is None else _cropped(part, region))
+        if not parts:
+            raise FootprintError("The meteorology", [f"No file holds anything between {first} and {last}."])
+        return fields(parts, crs=crs)
+
+
+def _around(ds: xr.Dataset, first: np.datetime64, last: np.datetime64) -> xr.Dataset | None:
+    """Return the times that are needed and those next to them."""
+    name = next((known for known in NAMES["time"] if known in ds.dims), None)
+    if name is None:
+        raise FootprintError("The meteorology", [f"It has no time: expected {' or '.join(NAMES['time'])}."])
+    time = ds[name].values
+    step = np.diff(time).max() if time.size > 1 else np.timedelta64(1, "D")
+    inside = np.flatnonzero((time > first - step) & (time < last + step))
+    return ds.isel({name: inside}) if inside.size else None
+
+
+def _cropped(ds: xr.Dataset, region: tuple[float, float, float, float]) -> xr.Dataset:
+    names = [next((known for known in NAMES[name] if known in ds.dims), None) for name in ("longitude", "latitude")]
+    if None in names:
+        return ds
+    longitude, latitude = map(str, names)
+    if region[0] < float(ds[longitude].min()) and float(ds[longitude].max()) > 180.0:
+        ds = ds.assign_coords({longitude: (ds[longitude] + 180.0) % 360.0 - 180.0}).sortby(longitude)
+    for name, low, high in ((longitude, *region[:2]), (latitude, *region[2:])):
+        axis = ds[name].values
+        cell = abs(float(axis[1] - axis[0])) if axis.size > 1 else 0.0
+        inside = np.flatnonzero((axis >= low - 1.001 * cell) & (axis <= high + 1.001 * cell))
+        if inside.size:
+            ds = ds.isel({name: inside})
+    return ds
 
 
 def _named(ds: xr.Dataset) -> xr.Dataset:
@@ -184,8 +262,26 @@ def _inner(low: float, high: float, count: int) -> Floats:
 
 
 def _on_heights(ds: xr.Dataset) -> Fields:
-    air = {str(name): _loaded(ds[name]) for name in ds.data_vars}
+    """Return the fields, made a stretch of time after the other: only `Fields` itself is held whole."""
     time = ds["time"].values.astype("datetime64[ns]").astype(np.int64) / 1e9
+    _require_even(time)
+    y, x = ds["latitude"].values.astype(np.float64), ds["longitude"].values.astype(np.float64)
+    pressure = ds["level"].values.astype(np.float64)
+    volume, surface = (time.size, LEVELS.size, y.size, x.size), (time.size, y.size, x.size)
+    kept: dict[str, Any] = {name: np.empty(volume, np.float32) for name in _VOLUMES}
+    kept |= {name: np.empty(surface, np.float32) for name in _SURFACES}
+    stretch = max(1, _AT_ONCE // (pressure.size * y.size * x.size))
+    for first in range(0, time.size, stretch):
+        last = min(first + stretch, time.size)
+        # One time more on either side: heights change between them.
+        low, high = max(first - 1, 0), min(last + 1, time.size)
+        air = {str(name): _loaded(ds[name].isel(time=slice(low, high))) for name in ds.data_vars}
+        for name, values in _stretch(air, pressure, time[low:high], y, x).items():
+            kept[name][first:last] = values[first - low : last - low]
+    return Fields(time, LEVELS, y, x, **kept)
+
+
+def _require_even(time: Floats) -> None:
     if time.size < 2:
         raise FootprintError("The meteorology", [f"It has {time.size} time, expected two or more."])
     steps = np.diff(time)
@@ -195,22 +291,20 @@ def _on_heights(ds: xr.Dataset) -> Fields:
         raise FootprintError(
             "The meteorology", [f"There is a gap after {after}: steps of {steps.min():g} to {steps.max():g} s."]
         )
-    y, x = ds["latitude"].values.astype(np.float64), ds["longitude"].values.astype(np.float64)
-    pressure = ds["level"].values.astype(np.float64)
+
+
+def _stretch(air: Mapping[str, Floats], pressure: Floats, time: Floats, y: Floats, x: Floats) -> dict[str, Any]:
+    """Return what `Fields` holds, for some times."""
     height = _heights(air, pressure)
     virtual = air["t"] * (1 + 0.61 * air["q"])
     rho = pressure[None, :, None, None] / (R_DRY * virtual)
-    volumes = {"u": air["u"], "v": air["v"], "rho": rho * (1 - air["q"]), "w": _upward(air, height, rho, time, y, x)}
+    volumes = {"u": air["u"], "v": air["v"], "w": _upward(air, height, rho, time, y, x), "rho": rho * (1 - air["q"])}
     surface = _surface(air, time)
     low = {"u": air["u10"], "v": air["v10"], "w": np.zeros_like(air["u10"]), "rho": surface["rho"] * (1 - surface["q"])}
-    kept = {name: _interpolated(height, volumes[name], low[name]) for name in volumes}
+    made: dict[str, Any] = {name: _interpolated(height, volumes[name], low[name]) for name in volumes}
     layer = air["blh"] if "blh" in air else _layer(air, pressure, height, virtual, surface)
     stars = convective_velocity(surface["ustar"], surface["stability"], layer)
-    thin, ustar, wstar, stability = (
-        np.ascontiguousarray(values, np.float32) for values in (layer, surface["ustar"], stars, surface["stability"])
-    )
-    wind = kept["u"], kept["v"], kept["w"], kept["rho"]
-    return Fields(time, LEVELS, y, x, *wind, thin, ustar, wstar, stability)
+    return made | {"layer": layer, "ustar": surface["ustar"], "wstar": stars, "stability": surface["stability"]}
 
 
 def _loaded(array: xr.DataArray) -> Floats:
@@ -267,14 +361,32 @@ def _upward(air: Mapping[str, Floats], height: Floats, rho: Floats, time: Floats
 
 def _interpolated(height: Floats, values: Floats, ground: Floats) -> NDArray[np.float32]:
     """Return values (T, K, Y, X) on `LEVELS`: logarithmic in height, from the value at 10 m upward."""
-    shape = height.shape
-    out = np.empty((shape[0], LEVELS.size, *shape[2:]), dtype=np.float32)
-    wanted = np.log(LEVELS)
-    for t, j, i in np.ndindex(shape[0], *shape[2:]):
-        above = height[t, :, j, i] > 2.0 * LEVELS[0]
-        at = np.r_[LEVELS[0], height[t, above, j, i]]
-        out[t, :, j, i] = np.interp(wanted, np.log(at), np.r_[ground[t, j, i], values[t, above, j, i]])
+    out = np.empty((height.shape[0], LEVELS.size, *height.shape[2:]), dtype=np.float32)
+    _columns(height, values, ground, out)
     return out
+
+
+@numba.njit(cache=True)
+def _columns(height: Any, values: Any, ground: Any, out: Any) -> Any:
+    wanted = np.log(LEVELS)
+    count = height.shape[1]
+    for t in range(height.shape[0]):
+        for j in range(height.shape[2]):
+            for i in range(height.shape[3]):
+                below, above, k = ground[t, j, i], ground[t, j, i], -1
+                at_below = at_above = wanted[0]
+                for level in range(wanted.size):
+                    # Onward to the first level of pressure that is as high as this, of those well above the ground.
+                    while at_above < wanted[level] and k + 1 < count:
+                        k += 1
+                        if height[t, k, j, i] > 2.0 * LEVELS[0]:
+                            below, at_below = above, at_above
+                            above, at_above = values[t, k, j, i], math.log(height[t, k, j, i])
+                    if at_above <= wanted[level]:
+                        out[t, level, j, i] = above
+                    else:
+                        share = (wanted[level] - at_below) / (at_above - at_below)
+                        out[t, level, j, i] = below + share * (above - below)
 
 
 def _layer(

@@ -106,6 +106,11 @@ class Fields:
                 faults.append(f"{name} is not evenly spaced: steps from {steps.min():g} to {steps.max():g}.")
         return faults
 
+    @property
+    def bounds(self) -> Floats:
+        """Lowest and highest x and y (4,)."""
+        return np.array([self.x[0], self.x[-1], self.y[0], self.y[-1]], dtype=np.float64)
+
     def require_covers(self, first: float, last: float) -> None:
         """Raise FootprintError unless there is meteorology from one time to another [s since 1970 UTC]."""
         if first < self.time[0] or last > self.time[-1]:

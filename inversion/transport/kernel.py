@@ -98,15 +98,18 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
     time: Any, y_axis: Any, x_axis: Any, u: Any, v: Any, w: Any, rho: Any,
     layer: Any, ustar_field: Any, wstar_field: Any, stability_field: Any, geographic: Any,
     start: Any, x0: Any, y0: Any, z0: Any, count: Any, direction: Any, duration: Any, seed: Any, receptor: Any,
-    turbulent: Any, mixing_share: Any,
-    gx: Any, gdx: Any, gnx: Any, gy: Any, gdy: Any, gny: Any, bin_seconds: Any,
-    srr: Any, ends: Any, left: Any,
+    turbulent: Any, mixing_share: Any, near_field: Any,
+    gx: Any, gdx: Any, gnx: Any, gy: Any, gdy: Any, gny: Any, bin_of: Any, bounds: Any,
+    srr: Any, ends: Any, left: Any, moments: Any,
 ) -> Any:  # fmt: skip
     """Follow the particles of one release; see `inversion.transport.particles`.
 
-    ``x0``, ``y0``, ``z0`` (count,) are where each begins.
+    ``x0``, ``y0``, ``z0`` (count,) are where each begins; ``near_field`` says that h_mix grows from there on.
+    ``bin_of`` (hours x 12,) is the bin of each `OUTER` since the release; ``bounds`` (4,) the lowest and highest x and
+    y beyond which particles are not followed.
     ``srr`` (bins, gny, gnx) is added to: s m2 per mol, for one particle's share; ``ends`` (count, 4) get time, x, y, z
-    where each ended; ``left`` (count,) the side it left by (0 none, 1 west, 2 east, 3 south, 4 north). Returns
+    where each ended; ``left`` (count,) the side it left by (0 none, 1 west, 2 east, 3 south, 4 north); ``moments``
+    (bins, 5) is added to: time, and time by x, y, x², y², both counted from where the particle began. Returns
     particle-seconds within the layer and altogether.
     """
     state = np.empty(2, np.uint64)
@@ -119,9 +122,9 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
         x, y, z, elapsed = x0[particle], y0[particle], z0[particle], 0.0
         omega, along, across = chance.normal(state), chance.normal(state), chance.normal(state)
         was_inside, side = True, 0
+        sigma_0 = tau_0 = -1.0  # of the vertical turbulence where it was released
         while elapsed < duration:
             now = start + direction * elapsed
-            dt = min(OUTER, duration - elapsed)
             it, ft = _share(time.size, now, time[0], t_step)
             iy, fy = _share(y_axis.size, y, y_axis[0], y_step)
             ix, fx = _share(x_axis.size, x, x_axis[0], x_step)
@@ -137,7 +140,12 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
             share = place - k
             u0 = (1 - share) * _level(u, it, ft, k, iy, fy, ix, fx) + share * _level(u, it, ft, k + 1, iy, fy, ix, fx)
             v0 = (1 - share) * _level(v, it, ft, k, iy, fy, ix, fx) + share * _level(v, it, ft, k + 1, iy, fy, ix, fx)
-            lower = _near_ground(z, math.sqrt(u0 * u0 + v0 * v0), ustar)
+            speed = math.sqrt(u0 * u0 + v0 * v0)
+            lower = _near_ground(z, speed, ustar)
+            # No step leaps over a cell; steps end where bins do.
+            cell = min(gdx / to_x, gdy / to_y)
+            dt = min(OUTER, max(0.5 * cell / max(lower * speed, 0.1), STEP))
+            dt = min(dt, OUTER * (math.floor(elapsed / OUTER + 1e-9) + 1.0) - elapsed, duration - elapsed)
             half = 0.5 * direction * dt
             xm, ym = x + half * lower * u0 * to_x, y + half * lower * v0 * to_y
             w0 = (1 - share) * _level(w, it, ft, k, iy, fy, ix, fx) + share * _level(w, it, ft, k + 1, iy, fy, ix, fx)
@@ -165,13 +173,20 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
                 density_mid += (middle - k) * _level(rho, it, ft, k + 1, iy, fy, ix, fx)
                 thinning = math.log(density_mid / density_low) / max(0.5 * h - LEVELS[0], 1.0)
                 mixing = mixing_share * h
+                growing = near_field
+                if growing and sigma_0 < 0.0:
+                    sigma_0, _, tau_0 = vertical(z0[particle], h, ustar, wstar, stability)
                 stable = stability > 0.0 and h * stability >= 1.0
                 wanted = min(STEP, h / (200.0 * ustar)) if stable else STEP
                 steps = math.ceil(dt / wanted)
                 d = dt / steps
                 speed = math.sqrt(column_u[0] ** 2 + column_v[0] ** 2)
                 moved_u = moved_v = 0.0
-                for _ in range(steps):
+                for step in range(steps):
+                    if growing:
+                        mixing = z0[particle] + _grown(sigma_0, tau_0, elapsed + (step + 0.5) * d)
+                        growing = mixing < mixing_share * h
+                        mixing = min(mixing, mixing_share * h)
                     sigma, slope, tau = vertical(z, h, ustar, wstar, stability)
                     half = 0.5 * d * omega
                     z += half * sigma * (1.0 + 0.5 * half * slope)
@@ -192,7 +207,7 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
                     moved_u += lower * (column_u[k] + share * (column_u[k + 1] - column_u[k]))
                     moved_v += lower * (column_v[k] + share * (column_v[k + 1] - column_v[k]))
                     if z < mixing:
-                        near += d
+                        near += d / mixing
                     half = 0.5 * d * omega
                     z += half * sigma * (1.0 + 0.5 * half * slope)
                     if z < 0.0:
@@ -231,8 +246,7 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
                         k = min(int(lowest), _K - 2)
                         density = (1 - (lowest - k)) * _level(rho, it, ft, k, iy, fy, ix, fx)
                         density += (lowest - k) * _level(rho, it, ft, k + 1, iy, fy, ix, fx)
-                        hour = min(int((elapsed + 0.5 * dt) / bin_seconds), srr.shape[0] - 1)
-                        srr[hour, row, col] += M_AIR * near / (density * mixing * count)
+                        srr[bin_of[int((elapsed + 0.5 * dt) / OUTER)], row, col] += M_AIR * near / (density * count)
             else:
                 place = _place(zm)
                 k = min(int(place), _K - 2)
@@ -257,15 +271,23 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
                 z = -z
             z = min(z, LEVELS[_K - 1])
             x, y = x + dx * to_x, y + dy * to_y
+            if moments.shape[0]:
+                part = bin_of[int((elapsed + 0.5 * dt) / OUTER)]
+                away_x, away_y = x - x0[particle], y - y0[particle]
+                moments[part, 0] += dt
+                moments[part, 1] += dt * away_x
+                moments[part, 2] += dt * away_y
+                moments[part, 3] += dt * away_x * away_x
+                moments[part, 4] += dt * away_y * away_y
             elapsed += dt
             total_seconds += dt
-            if x < x_axis[0]:
+            if x < bounds[0]:
                 side = 1
-            elif x > x_axis[x_axis.size - 1]:
+            elif x > bounds[1]:
                 side = 2
-            elif y < y_axis[0]:
+            elif y < bounds[2]:
                 side = 3
-            elif y > y_axis[y_axis.size - 1]:
+            elif y > bounds[3]:
                 side = 4
             if side:
                 break
@@ -273,6 +295,14 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
         ends[particle, 2], ends[particle, 3] = y, z
         left[particle] = side
     return inside_seconds, total_seconds
+
+
+@numba.njit(inline="always")
+def _grown(sigma: Any, tau: Any, t: Any) -> Any:
+    """Return how far a cloud has spread after a time (Taylor 1921) [m]: sqrt(2) σ τ sqrt(t/τ - 1 + exp(-t/τ))."""
+    part = t / tau
+    inner = 0.5 * part * part * (1.0 - part / 3.0) if part < 1e-3 else part - 1.0 + math.exp(-part)
+    return sigma * tau * math.sqrt(2.0 * inner)
 
 
 @numba.njit(inline="always")

@@ -34,14 +34,14 @@ def receptors(count):
 
 
 def case(count=1, n=1000, hours=48):
-    """Return particle-hours a second, and seconds."""
+    """Return particle-hours a second, seconds, and the share of the particles' time within the layer."""
     begin = time.perf_counter()
     needed = TIMES[-(hours + count + 1) :]
     met = analytic.fields(needed, np.arange(95, 135.1, 0.5), np.arange(20, 50.1, 0.5))
     ds = particles.footprints(receptors(count), met, GRID, particles=n, hours_back=hours)
     seconds = time.perf_counter() - begin
     assert float(ds["srr"].sum()) > 0
-    return count * n * hours / seconds, seconds
+    return count * n * hours / seconds, seconds, float(ds["layer_share"].mean())
 
 
 def spin(_=0):
@@ -57,6 +57,11 @@ def work(_=0):
     return case(2)[1]
 
 
+def memory(_=0):
+    """Return the most this process has held [MB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
 def speed_up(pool, job):
     """Return how much faster two of a job are at once than one after the other."""
     alone = pool.apply(job)
@@ -67,12 +72,15 @@ def speed_up(pool, job):
 
 def main():
     case(n=10)
-    rates = [case(4)[0] for _ in range(ROUNDS)]
-    figure = {"name": "transport.particle_hours_per_s", "value": round(statistics.median(rates)), "unit": "1/s"}
+    rounds = [case(4) for _ in range(ROUNDS)]
+    rate, share = (statistics.median(one[k] for one in rounds) for k in (0, 2))
+    figure = {"name": "transport.particle_hours_per_s", "value": round(rate), "unit": "1/s"}
+    figure["share_of_time_in_layer"] = round(share, 3)
     print(json.dumps(figure | {"case": "48 h back from 200 m, meteorology made within", "wanted": 50_000}), flush=True)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.map(work, range(2), chunksize=1)
         pairs = [(speed_up(pool, work), speed_up(pool, spin)) for _ in range(3)]
+        held = max(pool.map(memory, range(2), chunksize=1))
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
     two = {
         "name": "transport.two_workers",
@@ -81,7 +89,8 @@ def main():
         "reference": "a loop that only counts",
     }
     print(json.dumps(two | {"reference_value": round(theirs, 3), "ratio": round(ours / theirs, 3)}), flush=True)
-    _, seconds = case(1, 1000, 240)
+    print(json.dumps({"name": "transport.worker_memory_mb", "value": round(held), "unit": "MB"}), flush=True)
+    _, seconds, _ = case(1, 1000, 240)
     print(
         json.dumps(
             {
@@ -93,11 +102,10 @@ def main():
         )
     )
     for count, n in ((1, 250), (1, 1000), (1, 4000), (4, 1000), (16, 250)):
-        rate, seconds = case(count, n)
+        rate, seconds, _ = case(count, n)
         cost = {"name": "transport.cost", "value": round(seconds, 2), "unit": "s", "receptors": count, "particles": n}
         print(json.dumps(cost | {"particle_hours_per_s": round(rate)}), flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    print(json.dumps({"name": "transport.memory_mb", "value": round(peak), "unit": "MB"}))
+    print(json.dumps({"name": "transport.memory_mb", "value": round(memory()), "unit": "MB"}))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ from random import Random
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from deploy.demo import world
+from deploy.demo import weather, world
 from deploy.demo.instrument import Air, Instrument
 from deploy.demo.link import BadLink
-from deploy.demo.network import Trouble, catalogue
-from inversion import crosscheck
+from deploy.demo.network import SITES, Trouble, catalogue
+from inversion import crosscheck, transport
 from inversion.observations import solar_hour
+from inversion.transport import particles
 from qc.water import COEFFICIENTS, dry_mole_fraction
 from station_agent.drivers import read_file
 
@@ -123,3 +125,41 @@ def test_the_catalogue_names_every_port():
     inlets = [i["name"] for s in catalogue()["station"] for i in s["inlet"]]
     assert ports == inlets
     assert len(catalogue()["station"]) == 8
+
+
+def test_the_demos_footprints_are_those_of_many_particles_and_near_the_plumes():
+    """Few particles, smoothed, keep what many say; the closed form beside them, where air is mixed by day."""
+    rng = np.random.default_rng(4)
+    place = world.domain(np.datetime64("2025-07-01"), 2, rng)
+    site = SITES[3]
+    hours = place.start + (np.arange(3, 8) * 3600 + 86_400 + 1800) * np.timedelta64(10**9, "ns")
+    receptors = xr.Dataset(
+        {"time": ("receptor", hours)}
+        | {name: ("receptor", np.full(5, at)) for name, at in
+           (("longitude", site.longitude), ("latitude", site.latitude), ("height", 120.0))}
+    )  # fmt: skip
+    few = weather.footprints(receptors, place.grid).sum(axis=(1, 2))
+    seconds = hours.astype("datetime64[s]").astype(int)
+    corners = [(float(place.grid[name][0]), float(place.grid[name][-1])) for name in ("longitude", "latitude")]
+    met = weather.fields(weather.Window(int(seconds.min()), int(seconds.max()), *corners))
+    options = {"hours_back": weather.HOURS_BACK, "seed": 9}
+    many = particles.footprints(receptors, met, place.grid, particles=1500, **options)["srr"].sum(
+        ("latitude", "longitude")
+    )
+    np.testing.assert_allclose(few.mean(), many.mean(), rtol=0.1)
+    # The plume goes along one wind and one height of the layer, those of the site in the middle of the way.
+    x, y = np.abs(met.x - site.longitude).argmin(), np.abs(met.y - site.latitude).argmin()
+    mixed = met.level < 1000.0
+    air = {
+        "u": met.u[:, mixed, y, x].mean(axis=1), "v": met.v[:, mixed, y, x].mean(axis=1), "blh": met.layer[:, y, x],
+        "rho": met.rho[:, mixed, y, x].mean(axis=1), "sigma_v": 2.0 * met.ustar[:, y, x],
+        "sigma_w": 1.3 * met.ustar[:, y, x] + 0.4 * met.wstar[:, y, x],
+    }  # fmt: skip
+    local = xr.Dataset(
+        {name: ("time", values.astype(float)) for name, values in air.items()},
+        {"time": (met.time * 1e9).astype("datetime64[ns]")},
+    )
+    plume = transport.footprints(receptors, local, place.grid, hours=weather.HOURS_BACK)["srr"].sum(
+        ("latitude", "longitude")
+    )
+    np.testing.assert_allclose(plume.mean(), many.mean(), rtol=0.15)

@@ -101,3 +101,47 @@ def test_several_receptors_at_a_time_are_no_paris_file(shared, tmp_path):
         pytest.raises(FootprintError, match="one file a site"),
     ):
         write_footprints(fp, tmp_path / "paris.nc")
+
+
+CROSSED = {
+    # file: (share by west, east, south, north, summed over all receptors)
+    "name_tac_100m_co2_timeresolved": (1.8669254, 0.0161037, 0.0019588, 1.1939498),
+    "name_mhd_10m_paris": (2.6522840, 0.0765949, 0.0068000, 0.1962662),
+    "flexpart_mhd_10m": (1.9255669, 0.0025504, 0.0142024, 0.0065381),
+    "name_thw_column": (3.0499742, 0.2442353, 0.0128279, 0.6769489),
+}
+
+
+@pytest.mark.parametrize("name", CROSSED)
+def test_where_air_came_in_is_kept(shared, name):
+    path = shared / f"data/footprints/{name}.nc"
+    with read_footprints(path) as fp, netCDF4.Dataset(path) as raw:
+        share = fp["exit_share"].astype(float).sum(("receptor", "exit_height"))
+        np.testing.assert_allclose(share, CROSSED[name], rtol=1e-4)
+        assert fp["side"].values.tolist() == ["west", "east", "south", "north"]
+        assert fp["exit_height"].size == 20
+        np.testing.assert_allclose(
+            fp["fraction_outside"], fp["exit_share"].sum(("side", "exit_height")), rtol=1e-5, atol=1e-9
+        )
+        # The mean age of what came in by the west in the lowest layer, by hand.
+        axis = [raw["particle_locations_w"].dimensions.index(d) for d in ("time", "height")]
+        where, age = (
+            np.moveaxis(raw[f"{v}_w"][:].astype(float), axis, (0, 1))[:, 0]
+            for v in ("particle_locations", "mean_age_particles")
+        )
+        seen = where.sum(axis=1) > 0
+        np.testing.assert_allclose(
+            fp["exit_age"].sel(side="west")[:, 0].values[seen],
+            (where * age).sum(axis=1)[seen] / where.sum(axis=1)[seen],
+            rtol=1e-4,
+        )
+
+
+def test_short_lived_footprints_are_read_with_their_loss(shared, tmp_path):
+    """OpenGHG's fourth kind: a loss applied on the way, stated with the footprint, ages at the boundary."""
+    with xr.open_dataset(shared / "data/footprints/name_mhd_10m_paris.nc") as raw:
+        raw["srr"].attrs["loss_lifetime_hrs"] = 12.5
+        raw.to_netcdf(tmp_path / "short.nc")
+    with read_footprints(tmp_path / "short.nc") as fp:
+        assert fp["srr"].attrs["loss_lifetime_hrs"] == 12.5
+        assert np.isfinite(fp["exit_age"]).any()

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from inversion.errors import FootprintError
-from inversion.transport import era5, particles
+from inversion.transport import era5, footprints, particles
 from inversion.transport.era5 import GRAVITY, R_DRY
 from inversion.transport.fields import LEVELS
 from inversion.transport.tracks import Points, tracks
@@ -159,3 +159,76 @@ def test_what_is_refused():
         era5.fields(ds.isel(time=[0]))
     with pytest.raises(FootprintError, match="names no grid mapping: give crs="):
         era5.fields(ds.rename({"latitude": "y", "longitude": "x"}))
+
+
+def around_the_world(folder):
+    """Write six hours, a file each, longitudes from 0 to 360, latitudes from north to south."""
+    ds = column(hours=6)
+    lon = np.arange(0, 360, 30.0)
+    wide = ds.isel(longitude=np.zeros(lon.size, int)).assign_coords(longitude=lon)
+    wide["u"] = wide["u"] + np.sin(np.radians(wide["longitude"])) + wide["time"].dt.hour
+    for k in range(6):
+        wide.isel(time=[k], latitude=slice(None, None, -1)).to_netcdf(folder / f"{k}.nc")
+    return wide, sorted(folder.glob("*.nc"))
+
+
+def test_no_more_of_files_is_read_than_is_needed(tmp_path):
+    wide, files = around_the_world(tmp_path)
+    time = wide["time"].values
+    met = era5.opened(files, time[2], time[3], region=(-20.0, 40.0, 31.5, 32.5))
+    assert met.x.tolist() == [-30, 0, 30, 60]
+    assert met.y.tolist() == [31, 32, 33]
+    seconds = time.astype("datetime64[s]").astype(float)
+    assert met.time[0] <= seconds[2] <= seconds[3] <= met.time[-1]
+    whole = era5.fields(wide)
+    here = np.searchsorted(whole.time, met.time)
+    np.testing.assert_allclose(met.u[..., 1:3], whole.u[here][:, :, 1:4, :2], rtol=1e-6)
+    np.testing.assert_allclose(met.u[..., 0], whole.u[here][:, :, 1:4, 11], rtol=1e-6)  # 330 degrees
+    with pytest.raises(FootprintError, match="No file holds anything between"):
+        era5.opened(files, time[0] - np.timedelta64(90, "D"), time[0] - np.timedelta64(80, "D"))
+    (tmp_path / "no.nc").write_text("none")
+    with pytest.raises(FootprintError, match=r"no\.nc cannot be used: It is no netCDF file that can be read"):
+        era5.opened([tmp_path / "no.nc"], time[0], time[1])
+
+
+def test_a_stretch_at_a_time_gives_the_same(monkeypatch):
+    ds = column(hours=5)
+    ds["t"] = ds["t"] + ds["time"].dt.hour  # so that heights change
+    whole = era5.fields(ds)
+    monkeypatch.setattr(era5, "_AT_ONCE", 1)
+    pieces = era5.fields(ds)
+    for name in ("u", "v", "w", "rho", "layer", "ustar", "wstar", "stability"):
+        np.testing.assert_array_equal(getattr(pieces, name), getattr(whole, name))
+    assert np.abs(whole.w).max() > 0
+
+
+def test_between_pressure_levels_it_is_linear_in_the_logarithm_of_height():
+    rng = np.random.default_rng(2)
+    height = np.sort(rng.uniform(-500, 25_000, (2, 12, 2, 3)), axis=1)
+    values, ground = rng.normal(size=height.shape), rng.normal(size=(2, 2, 3))
+    found = era5._interpolated(height, values, ground)
+    for t, j, i in np.ndindex(2, 2, 3):
+        above = height[t, :, j, i] > 20.0
+        at = np.r_[10.0, height[t, above, j, i]]
+        expected = np.interp(np.log(LEVELS), np.log(at), np.r_[ground[t, j, i], values[t, above, j, i]])
+        np.testing.assert_allclose(found[t, :, j, i], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_meteorology_tells_the_model():
+    where = xr.Dataset(
+        {
+            "time": ("receptor", np.array(["2026-06-01T02"], "datetime64[ns]")),
+            "longitude": ("receptor", [112.0]),
+            "latitude": ("receptor", [31.5]),
+            "height": ("receptor", [50.0]),
+        }
+    )
+    grid = xr.Dataset(coords={"longitude": np.arange(110.5, 114, 0.5), "latitude": np.arange(30.5, 33, 0.5)})
+    ds = column()
+    options = {"particles": 20, "hours_back": 1}
+    found = [footprints(where, met, grid, **options) for met in (ds, [ds], era5.fields(ds))]
+    assert all(one["srr"].equals(found[0]["srr"]) for one in found)
+    assert "particles" in found[0].attrs["source"]
+    air = {"u": 3.0, "v": 0.0, "blh": 800.0, "rho": 1.2, "sigma_v": 0.6, "sigma_w": 0.4}
+    mixed = xr.Dataset({name: ("receptor", [value]) for name, value in air.items()})
+    assert "plume" in footprints(where, mixed, grid, hours=1).attrs["source"]

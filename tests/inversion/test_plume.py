@@ -243,7 +243,8 @@ def test_classes_of_stability_order_the_near_field():
 
 
 def test_the_public_name():
-    assert transport.footprints is footprints
+    point, met, cells = receptor(), steady(), grid(110, 120, -5, 5, 1)
+    assert transport.footprints(point, met, cells).identical(footprints(point, met, cells))
 
 
 @pytest.mark.parametrize(

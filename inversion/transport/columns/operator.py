@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
-from inversion.datasets import FOOTPRINT, SRR_UNITS
+from inversion.datasets import FOOTPRINT
 from inversion.errors import ColumnError
 from qc.schema import Schema, Variable, require
 
@@ -45,6 +45,9 @@ COLUMN: Final = Schema(
 
 LOWEST: Final = 10.0
 """Receptors stand at least this high [m]: air at the very ground cannot be followed back."""
+
+
+_AXES: Final = ("latitude", "longitude", "hours_back", "side", "exit_height")
 
 
 def column(columns: xr.Dataset, profile: xr.DataArray) -> xr.DataArray:
@@ -125,7 +128,8 @@ def footprints(columns: xr.Dataset, stack: xr.Dataset, levels: xr.Dataset) -> xr
     Returns
     -------
     xr.Dataset
-        FOOTPRINT with one receptor a column; without height, for a column has none.
+        FOOTPRINT with one receptor a column; without height, for a column has none. Shares of air that came in are
+        weighted alike: what Σ w A lacks to 1 is the prior's, and what no receptor stands for is above them.
 
     Raises
     ------
@@ -138,17 +142,17 @@ def footprints(columns: xr.Dataset, stack: xr.Dataset, levels: xr.Dataset) -> xr
         raise ColumnError("The footprints", [f"There are {levels.sizes['receptor']} for {obs.size} receptors."])
     share = (columns["weight"] * columns["averaging_kernel"]).values[obs, level]
     fields = {}
-    for name in ("srr", "srr_time_resolved"):
+    for name in ("srr", "srr_time_resolved", "exit_share", "fraction_outside"):
         if name in levels.variables:
             values = levels[name].values * share.reshape(-1, *[1] * (levels[name].ndim - 1))
             total = np.zeros((columns.sizes["obs"], *values.shape[1:]))
             np.add.at(total, obs, values)
-            fields[name] = (levels[name].dims, total, {"units": SRR_UNITS})
+            fields[name] = (levels[name].dims, total, {"units": levels[name].attrs["units"]})
     coords = {
         "time": ("receptor", columns["time"].values),
         "release_lon": ("receptor", columns["longitude"].values, {"units": "degrees_east"}),
         "release_lat": ("receptor", columns["latitude"].values, {"units": "degrees_north"}),
-        **{name: levels[name].variable for name in ("latitude", "longitude", "hours_back") if name in levels.variables},
+        **{name: levels[name].variable for name in _AXES if name in levels.variables},
     }
     ds = xr.Dataset(fields, coords, {"source": f"{levels.attrs['source']}; columns of {columns.attrs['source']}"})
     require(ds, FOOTPRINT)

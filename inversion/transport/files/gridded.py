@@ -16,6 +16,10 @@ UNITS: Final = (SRR_UNITS, "(mol/mol)/(mol m-2 s-1)", "(mol mol-1)/(mol m-2 s-1)
 """Spellings of mole fraction per flux."""
 
 
+SIDES: Final = ("west", "east", "south", "north")
+_HOURS: Final = ("h", "hrs", "hour", "hours")
+
+
 @dataclass(frozen=True, slots=True)
 class _Names:
     """How a form names things: the footprint, its dimensions beside time, and the footprint resolved in time."""
@@ -71,11 +75,40 @@ def _converter(names: _Names) -> Callable[[xr.Dataset, str], xr.Dataset]:
         if names.resolved in ds.variables:
             resolved = ds[names.resolved].transpose("time", names.back, *order[1:])
             variables |= time_resolved(resolved.data, ds[names.back].values)
+        crossings, heights = _crossings(ds)
+        variables |= crossings
         model = " ".join(str(ds.attrs[key]) for key in ("model", "met_model", "domain") if key in ds.attrs)
         attrs = {**ds.attrs, "source": f"{model or 'footprints'}, file {file}"}
-        return xr.Dataset(variables, {**coords, **cells(ds[names.latitude], ds[names.longitude])}, attrs)
+        return xr.Dataset(variables, {**coords, **heights, **cells(ds[names.latitude], ds[names.longitude])}, attrs)
 
     return convert
+
+
+def _crossings(ds: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return by which side and at which height air came in, summed along the side, its mean age; and the heights."""
+    shares, ages = ([f"{name}_{side[0]}" for side in SIDES] for name in ("particle_locations", "mean_age_particles"))
+    if not all(name in ds.variables for name in (*shares, "height")):
+        return {}, {}
+    along = ("time", "height")
+    share = [ds[name].sum([dim for dim in ds[name].dims if dim not in along]).transpose(*along) for name in shares]
+    both = xr.concat(share, "side").transpose("time", "side", "height")
+    dims = ("receptor", "side", "exit_height")
+    found: dict[str, Any] = {
+        "exit_share": (dims, both.data, {"units": "1"}),
+        "fraction_outside": ("receptor", both.sum(("side", "height")).data, {"units": "1"}),
+    }
+    if all(name in ds.variables and ds[name].attrs.get("units") in _HOURS for name in ages):
+        borne = [
+            (ds[age] * ds[name]).sum([dim for dim in ds[name].dims if dim not in along]).transpose(*along)
+            for age, name in zip(ages, shares, strict=True)
+        ]
+        mean = xr.concat(borne, "side").transpose("time", "side", "height") / both.where(both > 0)
+        found["exit_age"] = (dims, mean.data, {"units": "h"})
+    heights = {
+        "side": ("side", np.array(SIDES, dtype=object)),
+        "exit_height": ("exit_height", ds["height"].values.astype(np.float64), {"units": "m"}),
+    }
+    return found, heights
 
 
 def _bounds(time: xr.DataArray, start: np.ndarray) -> np.ndarray | None:
