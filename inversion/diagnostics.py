@@ -10,8 +10,11 @@ import numpy as np
 import scipy.stats
 import xarray as xr
 
+from inversion.consistency import desroziers, judge_bias, judge_consistency
 from inversion.covariance.operator import Array
-from inversion.findings import Finding, Grade
+from inversion.findings import Finding, Grade, far_off, worst_first
+from inversion.innovations import affordable, rows_of_sites
+from inversion.left_out import judge_left_out, leave_one_site_out
 
 if TYPE_CHECKING:
     from inversion.posterior import Posterior  # Posterior holds Diagnostics: the only circle, and only for the types
@@ -24,6 +27,8 @@ _PAIRS = 30
 """Fewest pairs a correlation is judged on."""
 _NEIGHBOURS = 3.0
 """Observations further apart than this many median steps do not follow one another."""
+_HOPELESS = 10.0
+"""χ² an observation beyond which a result is refused: no σ that it states means anything."""
 _OUTLIER = 5.0
 """Residual in standard deviations that is named."""
 
@@ -41,6 +46,10 @@ class SiteDiagnostics:
         What they add to the degrees of freedom for signal.
     bias, rms : float
         Mean and root mean square of the residual y − H x̂ − H_b b̂, in the units of y.
+    J_o : float
+        Its part of J_o; expected `n` − `dofs`.
+    J_o_probability : float
+        Two-sided probability of one as far off, not below the true one: it takes the site's residuals for independent.
     lag1 : float
         Correlation of residuals (whitened by R) that follow one another; NaN with fewer than 30 pairs.
     pairs : int
@@ -51,6 +60,8 @@ class SiteDiagnostics:
     dofs: float
     bias: float
     rms: float
+    J_o: float
+    J_o_probability: float
     lag1: float
     pairs: int
 
@@ -117,7 +128,7 @@ def diagnose(posterior: Posterior) -> Diagnostics:
     Diagnostics
     """
     problem, solution = posterior.problem, posterior.solution
-    traces = solution.traces()
+    traces = posterior.fixed.traces
     parts = solution.step * solution.gradient
     J_a, dofs = float(parts.sum()), traces.total
     residual = posterior.residual.values
@@ -148,41 +159,45 @@ def _two_sided(value: float, dof: float) -> float:
 
 def _sites(posterior: Posterior, residual: Array, whitened: Array, dofs: float) -> Iterator[SiteDiagnostics]:
     y = posterior.problem.y
-    names = y["site"].values.astype(str) if "site" in y.coords else np.full(y.size, "all")
-    sites = list(dict.fromkeys(names.tolist()))
-    influence = posterior.solution.influence() if len(sites) > 1 else np.full(y.size, dofs / y.size)
-    for site in sites:
-        chosen = np.flatnonzero(names == site)
-        if "time" in y.coords:
-            chosen = chosen[np.argsort(y["time"].values[chosen], kind="stable")]
+    sites = rows_of_sites(posterior.problem)
+    influence = posterior.fixed.influence if len(sites) > 1 else np.full(y.size, dofs / y.size)
+    for site, chosen in sites.items():
         lag1, pairs = _lag1(whitened[chosen], y["time"].values[chosen] if "time" in y.coords else None)
-        own = residual[chosen]
+        own, seen = residual[chosen], float(influence[chosen].sum())
+        J_o = float(whitened[chosen] @ whitened[chosen])
         yield SiteDiagnostics(
             site,
             chosen.size,
-            float(influence[chosen].sum()),
-            float(own.mean()),
-            float(np.sqrt((own**2).mean())),
-            lag1,
-            pairs,
+            dofs=seen,
+            bias=float(own.mean()),
+            rms=float(np.sqrt((own**2).mean())),
+            J_o=J_o,
+            J_o_probability=_two_sided(J_o, max(chosen.size - seen, 1e-9)),
+            lag1=lag1,
+            pairs=pairs,
         )
 
 
 def _lag1(values: Array, time: np.ndarray | None) -> tuple[float, int]:
     """Return the correlation of neighbours in time, and how many pairs it rests on."""
-    close = np.ones(max(values.size - 1, 0), dtype=bool)
-    if time is not None and values.size > 1:
-        step = np.diff(time)
-        forward = step[step > np.zeros(1, step.dtype)[0]]
-        # Samples of one time (several inlets) are no pair in time.
-        close = (
-            (step > np.zeros(1, step.dtype)[0]) & (step <= _NEIGHBOURS * np.median(forward)) if forward.size else ~close
-        )
+    close = _close(values.size, time)
     pairs = int(close.sum())
     first, second = values[:-1][close], values[1:][close]
     if pairs < _PAIRS or first.std() == 0 or second.std() == 0:
         return float("nan"), pairs
     return float(np.corrcoef(first, second)[0, 1]), pairs
+
+
+def _close(size: int, time: np.ndarray | None) -> np.ndarray:
+    """Return which of the pairs of neighbours follow one another in time."""
+    close = np.ones(max(size - 1, 0), dtype=bool)
+    if time is None or size < 2:
+        return close
+    step = np.diff(time)
+    zero = np.zeros(1, step.dtype)[0]
+    forward = step[step > zero]
+    # Samples of one time (several inlets) are no pair in time.
+    return (step > zero) & (step <= _NEIGHBOURS * np.median(forward)) if forward.size else ~close
 
 
 def judge(posterior: Posterior) -> tuple[Finding, ...]:
@@ -201,7 +216,9 @@ def judge(posterior: Posterior) -> tuple[Finding, ...]:
         *posterior.problem.findings,
         *_chi2(posterior.diagnostics),
         *_prior_fit(posterior.diagnostics),
-        *_correlation(posterior.diagnostics),
+        *worst_first(_site_fit(posterior.diagnostics)),
+        *_between_sites(posterior),
+        *worst_first(_correlation(posterior)),
         *_outliers(posterior.diagnostics),
         *_baseline(posterior),
         *_unresolved(posterior),
@@ -212,16 +229,22 @@ def judge(posterior: Posterior) -> tuple[Finding, ...]:
 def _chi2(d: Diagnostics) -> Iterator[Finding]:
     if d.chi2_probability >= 0.01:
         return
-    far = not 2 / 3 <= d.chi2_reduced <= 3 / 2
+    said = (
+        f"χ² of the innovations is {d.chi2:.1f} for {d.n_obs} observations ({d.chi2_reduced:.2f} each, expected "
+        f"1 ± {np.sqrt(2 / d.n_obs):.2f})"
+    )
+    if d.chi2_reduced > _HOPELESS:
+        yield Finding(
+            Grade.REFUSE,
+            "chi2",
+            f"{said}: the errors are {np.sqrt(d.chi2_reduced):.0f} times what R and B say, and so are those of the "
+            "result; look at units, transport and baseline, then at R and B.",
+        )
+        return
     cause = (
         "the errors in R and B are too large together" if d.chi2_reduced < 1 else "R or B is too small, or H is wrong"
     )
-    yield Finding(
-        Grade.WARN if far else Grade.INFORM,
-        "chi2",
-        f"χ² of the innovations is {d.chi2:.1f} for {d.n_obs} observations ({d.chi2_reduced:.2f} each, expected "
-        f"1 ± {np.sqrt(2 / d.n_obs):.2f}): {cause}.",
-    )
+    yield Finding(Grade.WARN if far_off(d.chi2_reduced) else Grade.INFORM, "chi2", f"{said}: {cause}.")
 
 
 def _prior_fit(d: Diagnostics) -> Iterator[Finding]:
@@ -237,19 +260,97 @@ def _prior_fit(d: Diagnostics) -> Iterator[Finding]:
     )
 
 
-def _correlation(d: Diagnostics) -> Iterator[Finding]:
-    for site in d.sites:
+def _site_fit(d: Diagnostics) -> Iterator[tuple[float, str, Finding]]:
+    """Look at sites one by one where there are several; of a single one χ² says the same."""
+    for site in d.sites if len(d.sites) > 1 else ():
+        if site.J_o_probability >= 0.01 / len(d.sites):
+            continue
+        expected = site.n - site.dofs
+        larger = site.J_o > expected
+        sentence = (
+            f"Residuals at {site.site} are {'larger' if larger else 'smaller'} than R says: J_o is {site.J_o:.1f} over "
+            f"{site.n} observations, expected {expected:.1f} ± {np.sqrt(2 * expected):.1f}; "
+            f"{'look at its transport or widen R' if larger else 'R is too wide'} there."
+        )
+        grade = Grade.WARN if far_off(site.J_o / expected) else Grade.INFORM
+        yield abs(np.log(site.J_o / expected)), site.site, Finding(grade, "site_fit", sentence)
+
+
+def _between_sites(posterior: Posterior) -> Iterator[Finding]:
+    table, sites = posterior.by_site, len(posterior.diagnostics.sites)
+    if sites > 1 and "ratio_R" not in table:
+        yield Finding(
+            Grade.INFORM,
+            "sites_not_compared",
+            f"None of the {sites} sites was left out, and their errors were not compared: with "
+            f"{posterior.problem.n_obs} observations that takes long; ask for left_out.leave_one_site_out(posterior) "
+            "and consistency.desroziers(posterior).",
+        )
+    if "ratio_R" in table:
+        yield from worst_first(judge_bias(table))
+        yield from worst_first(judge_consistency(table))
+    yield from worst_first(judge_left_out(table)) if "left_out_chi2" in table else ()
+
+
+def site_table(posterior: Posterior) -> xr.Dataset:
+    """Return what is known of each site, for a file or a table.
+
+    Parameters
+    ----------
+    posterior : Posterior
+
+    Returns
+    -------
+    xr.Dataset
+        On ``sites`` (``site_name``): the fields of `SiteDiagnostics` with the prefix ``site_``; and where sites are
+        named and it takes no more than seconds the columns of `consistency.desroziers` and, with two or more sites,
+        of `left_out.leave_one_site_out`.
+    """
+    sites = posterior.diagnostics.sites
+    unit = posterior.problem.y_units
+    columns = {
+        f"site_{name}": ("sites", [getattr(site, name) for site in sites], {"units": units})
+        for name, units in (
+            *(("n", "1"), ("dofs", "1"), ("bias", unit), ("rms", unit), ("J_o", "1"), ("J_o_probability", "1")),
+            *(("lag1", "1"), ("pairs", "1")),
+        )
+    }
+    table = xr.Dataset(columns, coords={"site_name": ("sites", [site.site for site in sites])})
+    if not affordable(posterior.problem):
+        return table
+    table = table.merge(desroziers(posterior).drop_vars("n"), join="exact", compat="equals")
+    return table.merge(leave_one_site_out(posterior), join="exact", compat="equals") if len(sites) > 1 else table
+
+
+def _correlation(posterior: Posterior) -> Iterator[tuple[float, str, Finding]]:
+    fitted = _expected_lag1(posterior)
+    for site in posterior.diagnostics.sites:
         if np.isnan(site.lag1):
             continue
         noise = 1.0 / np.sqrt(site.pairs)
-        if abs(site.lag1) > max(0.2, 3.0 * noise):
-            yield Finding(
-                Grade.WARN,
-                "residual_correlation",
+        # What was fitted opposes its neighbours: where it is not known how much, by no more than the share fitted.
+        expected = fitted.get(site.site, float(np.clip(site.lag1, -site.dofs / site.n, 0.0)))
+        if abs(site.lag1 - expected) > max(0.2, 3.0 * noise):
+            sentence = (
                 f"Residuals at {site.site} follow one another: their lag-1 correlation is {site.lag1:.2f} over "
-                f"{site.pairs} pairs, expected 0 ± {noise:.2f}: R takes them for independent, so the uncertainties "
-                f"come out too small; give R a correlation in time.",
+                f"{site.pairs} pairs, expected {expected:.2f} ± {noise:.2f}: R takes them for independent, so the "
+                "uncertainties come out too small; give R a correlation in time."
             )
+            finding = Finding(Grade.WARN, "residual_correlation", sentence)
+            yield abs(site.lag1 - expected), site.site, finding
+
+
+def _expected_lag1(posterior: Posterior) -> dict[str, float]:
+    """Return what fitting makes the lag-1 correlation of each site, where the blocks of sites are at hand."""
+    if not affordable(posterior.problem):
+        return {}
+    y = posterior.problem.y
+    expected = {}
+    for block in posterior.fixed.sites:
+        close = _close(block.rows.size, y["time"].values[block.rows] if "time" in y.coords else None)
+        if close.any():
+            expected[block.site] = float(block.neighbours[close].mean() / block.residual.mean())
+    return expected
 
 
 def _outliers(d: Diagnostics) -> Iterator[Finding]:

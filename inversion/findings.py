@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,3 +37,33 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.grade}: {self.sentence}"
+
+
+_MOST = 3
+"""Sites that one rule describes in full."""
+
+
+def worst_first(found: Iterable[tuple[float, str, Finding]]) -> Iterator[Finding]:
+    """Yield what one rule found at several sites: the worst three in full, the others by name.
+
+    Parameters
+    ----------
+    found : iterable of (severity, site, Finding)
+
+    Yields
+    ------
+    Finding
+    """
+    order = sorted(found, key=lambda each: -each[0])
+    yield from (finding for _, _, finding in order[:_MOST])
+    others = order[_MOST:]
+    if others:
+        grade = min((finding.grade for _, _, finding in others), key=list(Grade).index)
+        sites = ", ".join(site for _, site, _ in others)
+        sentence = f"The same, but less far off, at {len(others)} more: {sites}."
+        yield Finding(grade, others[0][2].code, sentence)
+
+
+def far_off(ratio: float) -> bool:
+    """Return whether a ratio that should be 1 is off by more than a half: then the finding is a warning."""
+    return not 2 / 3 <= ratio <= 3 / 2

@@ -9,6 +9,7 @@ dimension as ``name_2``; without a name the dimension is ``aggregate``. Nothing 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from importlib.metadata import version
@@ -19,8 +20,9 @@ import xarray as xr
 
 from inversion.aggregate import Aggregate, coordinates, read
 from inversion.covariance.operator import Array
-from inversion.diagnostics import Diagnostics, diagnose, judge
+from inversion.diagnostics import Diagnostics, diagnose, judge, site_table
 from inversion.findings import Finding, Grade
+from inversion.fixed import Fixed
 from inversion.problem import Problem
 from inversion.solve.solution import Solution
 
@@ -38,11 +40,14 @@ class Posterior:
         x̂, in the units of x_a.
     boundary : xr.DataArray (boundary) or None
         b̂.
+    fixed : inversion.fixed.Fixed
+        What would be the same for other observed values; posteriors of one problem may share it.
     """
 
-    def __init__(self, problem: Problem, solution: Solution) -> None:
+    def __init__(self, problem: Problem, solution: Solution, *, fixed: Fixed | None = None) -> None:
         self.problem = problem
         self.solution = solution
+        self.fixed = Fixed(problem, solution) if fixed is None else fixed
         m = problem.n_state
         self.mean = problem.x_a.copy(data=problem.x_a.values + solution.step[:m])
         self.boundary = None if problem.b_a is None else problem.b_a.copy(data=problem.b_a.values + solution.step[m:])
@@ -63,9 +68,24 @@ class Posterior:
         return self.problem.y.copy(data=self.problem.y.values - self.fitted.values)
 
     @functools.cached_property
+    def innovation(self) -> xr.DataArray:
+        """Innovation d = y − H x_a − H_b b_a (obs), in the units of y."""
+        return self.problem.y.copy(data=self.solution.joint.innovation)
+
+    @functools.cached_property
+    def multiplier(self) -> Array:
+        """λ = S⁻¹ d = R⁻¹ (y − H x̂ − H_b b̂) (n,)."""
+        return self.problem.R.solve(self.residual.values)
+
+    @functools.cached_property
     def diagnostics(self) -> Diagnostics:
         """χ², J_a, degrees of freedom, residuals by site."""
         return diagnose(self)
+
+    @functools.cached_property
+    def by_site(self) -> xr.Dataset:
+        """Residuals, degrees of freedom, Desroziers' errors and leave-one-site-out skill of every site."""
+        return site_table(self)
 
     @functools.cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -203,6 +223,7 @@ class Posterior:
                 "stdev_boundary_posterior": self.boundary.copy(data=np.sqrt(self._variances[m:])),
             }
             ds = ds.assign({name: edge.rename(name) for name, edge in edges.items()})
+        ds = ds.merge(self.by_site, join="exact", compat="equals")
         ds["finding"] = ("findings", np.array([str(f) for f in self.findings], dtype=object))
         ds.attrs = self._attributes()
         return ds
@@ -213,6 +234,7 @@ class Posterior:
             "title": self.problem.name,
             "form": self.solution.form,
             "skyledger_version": version("skyledger"),
+            "findings": json.dumps([dataclasses.asdict(found) for found in self.findings], ensure_ascii=False),
             "provenance": json.dumps(self.problem.provenance, sort_keys=True),
             "n_obs": d.n_obs,
             "n_state": d.n_state,
@@ -240,7 +262,7 @@ class Posterior:
 
     @functools.cached_property
     def _variances(self) -> Array:
-        return self.solution.variances()
+        return self.fixed.variances
 
     def _read(self, aggregate: Any) -> Aggregate:
         return read(self.problem, aggregate)

@@ -34,6 +34,7 @@ def lines(posterior: Posterior) -> list[str]:
         f"  J_a   {d.J_a:9.1f}  expected {d.dofs:.1f} ± {scatter:.1f} (probability {d.J_a_probability:.2g})",
         f"  DOFS  {d.dofs:9.2f}  regions {d.dofs_state:.2f}, boundary terms {d.dofs_boundary:.2f}",
     ]
+    statistics += ["", *_sites(posterior)]
     size = (
         f"{problem.n_obs} observations{_span(posterior)}, {problem.n_state} states, {problem.n_boundary} boundary terms"
     )
@@ -50,3 +51,22 @@ def _span(posterior: Posterior) -> str:
     time = y["time"].values.astype("datetime64[D]")
     sites = ", ".join(dict.fromkeys(y["site"].values.astype(str).tolist())) if "site" in y.coords else ""
     return f"{f' at {sites}' if sites else ''} ({time.min()} to {time.max()})"
+
+
+def _sites(posterior: Posterior) -> list[str]:
+    """Return a row for each site; errors found and skill left out where they are known."""
+    table = posterior.by_site
+    width = max(4, *(len(str(name)) for name in table["site_name"].values))
+    unit = posterior.problem.y_units
+    head = f"  {'site':{width}}  {'n':>6}  {'DOFS':>6}  {'bias':>8}  {'rms':>8}  {'lag-1':>5}  {'σ_R':>19}"
+    rows = [f"{head}  {'left-out skill':>15}   [{unit}]"]
+    columns = {key: column.values for key, column in table.data_vars.items() if column.dims == ("sites",)}
+    for i, name in enumerate(table["site_name"].values):
+        row = {key: values[i] for key, values in columns.items()}
+        errors = f"{row['sigma_R']:.3g} ({row['sigma_R_found']:.3g})" if "sigma_R" in row else ""
+        skill = f"{row['left_out_skill']:.2f} ({row['left_out_skill_expected']:.2f})" if "left_out_skill" in row else ""
+        rows.append(
+            f"  {name:{width}}  {row['site_n']:6d}  {row['site_dofs']:6.2f}  {row['site_bias']:8.3g}  "
+            f"{row['site_rms']:8.3g}  {row['site_lag1']:5.2f}  {errors:>19}  {skill:>15}"
+        )
+    return [*rows, "  in brackets: σ_R as found (Desroziers), skill as expected"]

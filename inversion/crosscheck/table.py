@@ -23,6 +23,7 @@ from inversion.crosscheck.smoothing import (
 from inversion.crosscheck.verdict import NOT_RESOLVED, Rule, reasons, verdict
 from inversion.inventory.entry import Inventory, Ledger
 from inversion.regions import MASS_UNITS, mass_unit
+from inversion.totals import judge_totals
 
 
 def totals(posterior: Any, regions: xr.DataArray) -> xr.Dataset:
@@ -38,24 +39,29 @@ def totals(posterior: Any, regions: xr.DataArray) -> xr.Dataset:
     -------
     xr.Dataset
         ``prior``, ``inversion`` (region) and ``prior_covariance``, ``inversion_covariance`` (region, region_cov), in
-        the units of `regions` and their square; attributes ``findings`` and ``diagnostics`` as JSON.
+        the units of `regions` and their square; attributes ``findings``, ``diagnostics`` and ``sites`` as JSON,
+        the findings on the totals themselves (`inversion.totals`) included.
     """
     unit = regions.attrs["units"]
     square = ("region", "region_cov")
+    before, after = _plain(posterior.prior_total(regions)), _plain(posterior.total(regions))
+    M, S = _plain(posterior.prior_covariance(regions)), _plain(posterior.covariance(regions))
+    findings = [*posterior.findings, *judge_totals(after - before, S, M, _codes(regions).tolist())]
     return xr.Dataset(
         {
-            "prior": ("region", _plain(posterior.prior_total(regions)), {"units": unit}),
-            "inversion": ("region", _plain(posterior.total(regions)), {"units": unit}),
-            "prior_covariance": (square, _plain(posterior.prior_covariance(regions)), {"units": f"({unit})2"}),
-            "inversion_covariance": (square, _plain(posterior.covariance(regions)), {"units": f"({unit})2"}),
+            "prior": ("region", before, {"units": unit}),
+            "inversion": ("region", after, {"units": unit}),
+            "prior_covariance": (square, M, {"units": f"({unit})2"}),
+            "inversion_covariance": (square, S, {"units": f"({unit})2"}),
         },
         coords={**{n: c for n, c in regions.coords.items() if c.dims == ("region",)}, "region_cov": _codes(regions)},
         attrs={
             "gas": regions.attrs.get("gas", ""),
             "units": unit,
             "window": regions.attrs.get("window", ""),
-            "findings": json.dumps([dataclasses.asdict(finding) for finding in posterior.findings], ensure_ascii=False),
+            "findings": json.dumps([dataclasses.asdict(finding) for finding in findings], ensure_ascii=False),
             "diagnostics": json.dumps(_scalars(posterior.diagnostics)),
+            "sites": json.dumps(_sites(posterior), ensure_ascii=False),
         },
     )
 
@@ -66,6 +72,26 @@ def _plain(array: Any) -> Floats:
 
 def _codes(regions: xr.DataArray | xr.Dataset) -> NDArray[np.str_]:
     return np.asarray(regions["region"].values, dtype=str)
+
+
+_SITE: Final = (
+    *("site_n", "site_dofs", "site_bias", "site_rms", "site_lag1", "sigma_R", "sigma_R_found"),
+    *("left_out_skill", "left_out_skill_expected"),
+)
+"""Columns of `Posterior.by_site` that a report shows."""
+
+
+def _sites(posterior: Any) -> list[dict[str, Any]]:
+    """Keep what a reader can judge of each site, where sites are named; what is not finite is left out."""
+    if "site" not in posterior.problem.y.coords:
+        return []
+    table = posterior.by_site
+    columns = {name: table[name].values for name in _SITE if name in table}
+    return [
+        {"site": str(site), "units": posterior.problem.y_units}
+        | {name: float(values[i]) for name, values in columns.items() if np.isfinite(values[i])}
+        for i, site in enumerate(table["site_name"].values)
+    ]
 
 
 def _scalars(diagnostics: Any) -> dict[str, float]:

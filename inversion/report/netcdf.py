@@ -67,6 +67,7 @@ _KEPT: Final = (
     "inventory_correlation",
     "findings",
     "diagnostics",
+    "sites",
 )
 
 
@@ -274,7 +275,7 @@ def read_totals(path: str | Path) -> xr.Dataset:
             "units": unit,
             **{
                 name: str(stored.attrs.get(f"crosscheck_{name}", ""))
-                for name in ("gas", "window", "findings", "diagnostics")
+                for name in ("gas", "window", "findings", "diagnostics", "sites")
             },
         },
     )

@@ -75,6 +75,7 @@ def render(
         "figures": pictures,
         "assumptions": rows.assumptions(comparison),
         "diagnostics": rows.diagnostics(comparison),
+        "sites": rows.sites(comparison),
         "limitations": rows.limitations(comparison),
         "notes": list(notes),
         "imprint": imprint,

@@ -205,6 +205,7 @@ _DIAGNOSTICS: Final = {
     "n_state": "state elements",
     "n_boundary": "boundary terms",
     "chi2": "χ² (expected: as many as observations)",
+    "J_a": "J_a, how far the state moved (expected: the degrees of freedom)",
     "dofs": "degrees of freedom for signal",
     "dofs_state": "of these, of the fluxes",
     "outliers": "residuals beyond 5 σ",
@@ -219,6 +220,38 @@ def diagnostics(comparison: xr.Dataset) -> list[tuple[str, str]]:
         for name, label in _DIAGNOSTICS.items()
         if name in values
     ]
+
+
+def sites(comparison: xr.Dataset) -> list[tuple[str, ...]]:
+    """Return what the inversion says of each site as rows of text, the head first; nothing where no sites are named."""
+    made: list[dict[str, Any]] = json.loads(comparison.attrs.get("sites") or "[]")
+    if not made:
+        return []
+    factor, unit_name = _NANO if made[0]["units"] == "mol mol-1" else (1.0, made[0]["units"])
+    errors = f"σ of observation and model stated, found ({unit_name})"
+    head = ("site", "observations", "degrees of freedom", f"mean residual ({unit_name})", f"rms ({unit_name})", "lag-1")
+    body = [
+        (
+            str(site["site"]),
+            number(site["site_n"], 0),
+            number(site["site_dofs"], 1),
+            _digits(site, "site_bias", factor),
+            _digits(site, "site_rms", factor),
+            _digits(site, "site_lag1"),
+            f"{_digits(site, 'sigma_R', factor)}, {_digits(site, 'sigma_R_found', factor)}",
+            f"{_digits(site, 'left_out_skill')}, {_digits(site, 'left_out_skill_expected')}",
+        )
+        for site in made
+    ]
+    return [(*head, errors, "skill of the others there, expected"), *body]
+
+
+_NANO: Final = (1e9, "nmol mol-1")
+
+
+def _digits(site: dict[str, Any], name: str, factor: float = 1.0) -> str:
+    """Return a number with two digits after the point, a dash where there is none."""
+    return number(factor * site.get(name, float("nan")), 2)
 
 
 def gas(comparison: xr.Dataset) -> str:

@@ -166,6 +166,11 @@ def _notes(book: Any, comparisons: Sequence[xr.Dataset], notes: Sequence[str], s
         lines += [(rows.gas(comparison), sentence) for sentence in rows.summary(comparison)]
         lines += [(f"Inversion: {f['grade']}", f["sentence"]) for f in rows.findings(comparison)]
         lines += rows.assumptions(comparison) + rows.diagnostics(comparison)
+        head, *body = rows.sites(comparison) or [()]
+        lines += [
+            (f"Site {row[0]}", "; ".join(f"{name} {value}" for name, value in zip(head[1:], row[1:], strict=True)))
+            for row in body
+        ]
         lines += [("Limitation", sentence) for sentence in rows.limitations(comparison)]
     lines += [("Verdicts", ", ".join(f"{mark} {word}" for word, mark in MARKS.items()))]
     lines += [("Note", note) for note in notes]

@@ -48,7 +48,9 @@ def test_a_sound_result_has_nothing_to_say():
     assert codes(built()) == []
 
 
-@pytest.mark.parametrize(("R", "grade"), [(0.2, Grade.WARN), (5.0, Grade.WARN), (0.77, Grade.INFORM)])
+@pytest.mark.parametrize(
+    ("R", "grade"), [(0.05, Grade.REFUSE), (0.2, Grade.WARN), (5.0, Grade.WARN), (0.77, Grade.INFORM)]
+)
 def test_chi2_far_from_one(R, grade):
     assert "chi2" in codes(built(R=R), grade)
 

@@ -1,5 +1,7 @@
 """The real case, HFC-23 at Gosan 2022: against plain numpy written here, its unit fault, its findings, its command."""
 
+import json
+
 import numpy as np
 import pytest
 import typer
@@ -156,7 +158,8 @@ def test_the_command(run, path, tmp_path):
     with xr.open_dataset(tmp_path / "out.nc") as ds:
         require(ds, POSTERIOR)
         np.testing.assert_allclose(ds["state_posterior"].values, [2.3236, 1.2820, 1.0280, 0.9201], atol=1e-4)
-        assert ds["finding"].size == 7
+        assert ds["finding"].size == 8
+        assert [f["grade"] for f in json.loads(ds.attrs["findings"])] == ["warn"] * 4 + ["inform"] * 4
 
 
 def test_the_command_s_options(run, path):

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from PIL import Image
 
-from inversion import fonts, maps, regions, report
+from inversion import fonts, maps, regions, report, solve, twins
 from inversion.crosscheck import CrosscheckError, compare, total
 from inversion.inventory.entry import Ledger, Period
 from inversion.provinces import PROVINCES
 from inversion.report import netcdf, page, rows, station_series
 from inversion.report.figures import draw_series
 from inversion.report.wording import decimals, number, window, with_sigma
+from tests.inversion import twin_world
 
 CODES = ("CN-ZJ", "CN-JS", "CN-SH", "CN-AH", "CN-JX", "CN-XJ")
 SCRIPT = "<script>alert(1)</script>"
@@ -450,3 +451,41 @@ def test_the_embedded_font_holds_the_names():
     with TTFont(io.BytesIO(content)) as font:
         assert set(map(ord, "浙江")) <= set(font.getBestCmap())
     assert fonts.embedded("Zhejiang") == ""
+
+
+@pytest.fixture(scope="module")
+def from_twin():
+    """The comparison of a twin of a network whose weather was wrong, all the way from its posterior."""
+    posterior = solve.batch(twin_world.case()[0])
+    W = twin_world.case()[1]
+    draw = next(iter(twin_world.wrong_weather().draw(posterior.problem, 1, np.random.default_rng(5))))
+    twin = next(twins.replay(posterior, draw.y))
+    rate = np.array(list(twin_world.KT.values()), dtype=float)
+    codes = tuple(twin_world.KT)
+    book = Ledger(codes, rate, 0.3 * rate, ("",) * rate.size, "ch4", "0", "2024", "Bureau", Period.parse("2023"))
+    return compare(twin, book, W.assign_attrs(window="2026-06-01/2026-06-12"))
+
+
+def test_what_the_sites_say_travels_into_page_workbook_and_netcdf(from_twin, tmp_path):
+    text = page.render(from_twin, title="t", imprint=report.Imprint())
+    assert "What the observations of each site say" in text
+    head, *body = rows.sites(from_twin)
+    assert [row[0] for row in body] == list(twin_world.SITES)
+    assert "nmol mol-1" in head[4]
+    for row in body:
+        assert all(cell in text for cell in row)
+        assert row[6].startswith("6.00, ")  # stated 6 ppb, found more
+        assert float(row[6].split(", ")[1]) > 6
+    written = report.write(from_twin, tmp_path, title="t", imprint=report.Imprint())
+    notes = [row[0].value for row in openpyxl.load_workbook(written.xlsx)["Notes"].rows]
+    assert {f"Site {name}" for name in twin_world.SITES} <= set(notes)
+    again = report.read_totals(written.netcdf)
+    assert json.loads(again.attrs["sites"]) == json.loads(from_twin.attrs["sites"])
+    codes = {finding["code"] for finding in json.loads(again.attrs["findings"])}
+    assert {"chi2", "prior_fit", "left_out", "desroziers", "residual_correlation"} <= codes
+    assert all(finding["sentence"].split(":")[0] in text.replace("&#39;", "'") for finding in rows.findings(again)[:3])
+
+
+def test_a_comparison_without_sites_has_no_such_table():
+    assert rows.sites(made_comparison()) == []
+    assert "each site say" not in page.render(made_comparison(), title="t", imprint=report.Imprint())

@@ -25,3 +25,5 @@ def test_gosan(shared):
     assert "1482 observations at GSN" in text
     assert "Not resolved: region 2" in text
     assert "mean scaling 1.39" in text
+    assert "The stated σ hold" in text
+    assert "residual_correlation in 100%" in text
