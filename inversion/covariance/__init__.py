@@ -6,6 +6,7 @@ from inversion.covariance.diagonal import Diagonal
 from inversion.covariance.kernels import exponential, great_circle, spatial, temporal
 from inversion.covariance.kronecker import Kronecker
 from inversion.covariance.operator import Covariance, Factor
+from inversion.covariance.scaled import Scaled
 
 __all__ = [
     "BlockDiagonal",
@@ -14,6 +15,7 @@ __all__ = [
     "Diagonal",
     "Factor",
     "Kronecker",
+    "Scaled",
     "exponential",
     "great_circle",
     "spatial",
