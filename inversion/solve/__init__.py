@@ -1,5 +1,6 @@
 """Solvers, one interface: a problem in, a posterior out."""
 
 from inversion.solve.batch import batch
+from inversion.solve.ensemble import ensemble
 
-__all__ = ["batch"]
+__all__ = ["batch", "ensemble"]
