@@ -2,5 +2,6 @@
 
 from inversion.solve.batch import batch
 from inversion.solve.ensemble import ensemble
+from inversion.solve.sample import sample
 
-__all__ = ["batch", "ensemble"]
+__all__ = ["batch", "ensemble", "sample"]
