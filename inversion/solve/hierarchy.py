@@ -72,6 +72,7 @@ class Hierarchy:
         self.problem, self.fluxes, self.spread = problem, fluxes, spread
         self.size = problem.n_state + problem.n_boundary
         self.sites, self._site = _sites(problem)
+        self._counts = np.bincount(self._site).astype(np.float64)
         self.names = ["prior_scale"] if spread.prior is not None else []
         if spread.error is not None:
             self.names += [f"error_scale[{site}]" if site else "error_scale" for site in self.sites]
@@ -85,7 +86,9 @@ class Hierarchy:
             self._logdet = 2.0 * float(np.log(sigma).sum())
         else:
             factor = problem.R.sqrt()
-            self._H, self._y = factor.solve(np.ascontiguousarray(H)), factor.solve(y)
+            whitened = factor.solve(np.ascontiguousarray(np.column_stack([H, y])))
+            whitened, self._site = _compressed(whitened, self._site)
+            self._H, self._y = whitened[:, :-1], whitened[:, -1]
             self._logdet = problem.R.logdet()
         self._set_prior()
         self._centre, self._axes, self._kappa = np.zeros(self.size), np.eye(self.size), np.zeros(problem.n_state)
@@ -189,8 +192,8 @@ class Hierarchy:
             logdet = logdet + xp.log(left).sum()
         scales = [value for name, value in values.items() if name.startswith("error_scale")]
         if scales:
-            error = xp.stack(scales)[self._site]
-            residual, logdet = residual / error, logdet + 2.0 * xp.log(error).sum()
+            error = xp.stack(scales)
+            residual, logdet = residual / error[self._site], logdet + 2.0 * (self._counts * xp.log(error)).sum()
         return -0.5 * (residual**2).sum() - 0.5 * logdet
 
     def covariances(self, values: dict[str, float]) -> dict[str, Covariance]:
@@ -211,6 +214,17 @@ class Hierarchy:
         elif scales:
             made["R"] = Scaled(problem.R, error)
         return made
+
+
+def _compressed(whitened: Array, site: np.ndarray) -> tuple[Array, np.ndarray]:
+    """Return rows [H y] with the same |y − H z|² for each site and every z, no more than there are columns."""
+    rows, sites = [], []
+    for k in range(int(site.max()) + 1):
+        own = whitened[site == k]
+        own = own if len(own) <= own.shape[1] else np.linalg.qr(own, mode="r")
+        rows.append(own)
+        sites.append(np.full(len(own), k))
+    return np.concatenate(rows), np.concatenate(sites)
 
 
 def _sites(problem: Problem) -> tuple[list[str], np.ndarray]:

@@ -53,6 +53,11 @@ class SampledPosterior(Posterior):
         found = (*judge(self), *self.solution.findings())
         return tuple(sorted(found, key=lambda finding: list(Grade).index(finding.grade)))
 
+    @functools.cached_property
+    def seen(self) -> xr.DataArray:
+        """1 − σ_post²/σ_prior² of every state (state,); 0 where the draws of what nobody sees scatter more than B."""
+        return super().seen.clip(min=0.0)
+
     def quantile(self, aggregate: Any, q: float | Sequence[float]) -> xr.DataArray:
         """Return quantiles of W x (quantile, k), which a skewed posterior needs beside σ.
 
