@@ -8,9 +8,10 @@ import pytest
 import xarray as xr
 from distributed import Client
 
-from inversion import InversionError, Problem, solve
+from inversion import InversionError, Problem, crosscheck, solve
 from inversion.configurations import solve_each
 from inversion.covariance import Diagonal, Scaled
+from inversion.inventory.entry import Ledger, Period
 from tests.inversion.cases import problem
 
 
@@ -150,3 +151,39 @@ def test_one_alone_has_no_range():
 def test_what_does_not_fit_is_refused(problems, aggregate, words):
     with pytest.raises(InversionError, match=words):
         solve_each(problems, aggregate)
+
+
+def comparison(posterior):
+    keys = ("", "", "")
+    codes = ("CN-AH", "CN-JS", "CN-SH")
+    rate = np.array([6.0, 6.5, 5.5])
+    ledger = Ledger(codes, rate, 0.1 * rate, keys, "ch4", "0", "2024", "made up", Period.parse("2023"))
+    return crosscheck.compare(posterior, ledger, regions())
+
+
+def test_the_range_stands_beside_the_cross_check(table):
+    plain = comparison(solve.batch(CASES["reference"]))
+    found = crosscheck.with_range(plain, table)
+    for ours, theirs in (("median", "median"), ("low", "low"), ("high", "high"), ("spread", "spread")):
+        np.testing.assert_allclose(found[f"inversion_{ours}"], table[theirs])
+    assert (found["inversion_low"] <= found["inversion"]).all()
+    assert (found["inversion"] <= found["inversion_high"]).all()
+    assert found.attrs["configurations"] == "reference, wide prior, low background"
+    seen = plain["inventory_smoothed"].values
+    outside = (table["low"].values >= seen) | (seen >= table["high"].values)
+    assert found["one_sided"].values.tolist() == outside.tolist()
+    xr.testing.assert_equal(found[list(plain.data_vars)], plain)
+    assert "configurations" not in plain.attrs
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.isel(region=[1, 0, 2]), "another order"),
+        (lambda t: t.isel(region=[0, 1]), "CN-SH"),
+        (lambda t: t.assign(inversion=t["inversion"].assign_attrs(units="t yr-1")), "are in t yr-1"),
+    ],
+)
+def test_a_range_over_something_else_is_refused(table, change, words):
+    with pytest.raises(crosscheck.CrosscheckError, match=words):
+        crosscheck.with_range(comparison(solve.batch(CASES["reference"])), change(table))
