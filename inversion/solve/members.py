@@ -32,11 +32,14 @@ class MemberSolution(Solution):
         dᵀ S⁻¹ d.
     form : str
         How it was found.
+    statistics : Solution, optional
+        The Gaussian solution of the same problem, where there is one: degrees of freedom are then its own, without the
+        scatter of members.
     said : tuple of Finding
         What the solver has to say about it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the pieces of a solution, all but three by keyword
         self,
         joint: Joint,
         R: Covariance,
@@ -46,6 +49,7 @@ class MemberSolution(Solution):
         deviations: Array,
         chi2: float,
         form: str,
+        statistics: Solution | None = None,
         said: tuple[Finding, ...] = (),
     ) -> None:
         super().__init__(joint, R, n_state)
@@ -53,6 +57,7 @@ class MemberSolution(Solution):
         self.deviations = deviations
         self.members = deviations.shape[1]
         self._root = deviations / np.sqrt(self.members - 1.0)
+        self.statistics = statistics
         self._said = said
 
     @functools.cached_property
@@ -79,12 +84,16 @@ class MemberSolution(Solution):
 
     def traces(self) -> Traces:
         """Use Y = L_R⁻¹ H X: tr A = |Y|², tr A² = |YᵀY|²."""
+        if self.statistics is not None:
+            return self.statistics.traces()
         Y = self._signal
         crossed = Y.T @ Y if Y.shape[0] > Y.shape[1] else Y @ Y.T
         return Traces(float(np.vdot(Y, Y)), self._boundary_trace(), float(np.vdot(crossed, crossed)))
 
     def influence(self) -> Array:
         """Return diag(Y Yᵀ)."""
+        if self.statistics is not None:
+            return self.statistics.influence()
         return np.einsum("ij,ij->i", self._signal, self._signal)
 
     def findings(self) -> tuple[Finding, ...]:

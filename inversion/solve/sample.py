@@ -26,8 +26,9 @@ from inversion.solve.members import MemberSolution
 class SampledPosterior(Posterior):
     """Posterior from draws: the interface of `Posterior`, means and covariances being those of the draws.
 
-    `problem` has R and B at the posterior medians of the hyper-parameters where those were unknown; gains, averaging
-    kernels and the statistics are those of the Gaussian with the draws' mean and covariance.
+    `problem` has R and B at the posterior medians of the hyper-parameters where those were unknown. Gains and averaging
+    kernels are those of the Gaussian with the draws' mean and covariance; χ² and degrees of freedom those of the batch
+    solution of `problem`.
 
     Attributes
     ----------
@@ -183,6 +184,7 @@ def posterior_of(model: Hierarchy, q: Array, divergent: int) -> SampledPosterior
     medians = dict(zip(model.names, hyper["median"].values.tolist(), strict=True))
     fitted = with_covariances(problem, model.covariances(medians), provenance=_provenance(model, q, medians))
     joint = fitted.joint()
+    gaussian = batch(fitted).solution
     flat = z.reshape(-1, model.size)
     mean = flat.mean(axis=0)
     solution = MemberSolution(
@@ -191,7 +193,8 @@ def posterior_of(model: Hierarchy, q: Array, divergent: int) -> SampledPosterior
         m,
         step=mean - joint.z_a,
         deviations=np.ascontiguousarray((flat - mean).T),
-        chi2=batch(fitted).solution.chi2,
+        chi2=gaussian.chi2,
+        statistics=gaussian,
         form="sample",
         said=said,
     )
@@ -231,8 +234,8 @@ def _findings(model: Hierarchy, hyper: xr.Dataset) -> list[Finding]:
         found.append(Finding(Grade.INFORM, "hyper_parameters", sentence))
     if model.fluxes != "gaussian":
         sentence = (
-            f"The prior is {model.fluxes}: χ², J_a, degrees of freedom and averaging kernels are those of the Gaussian "
-            "with the same mean and covariance; for intervals take quantiles of the draws."
+            f"The prior is {model.fluxes}: χ², degrees of freedom and what J_a is held to are those of a Gaussian with "
+            "the same mean and covariance; for intervals take quantiles of the draws."
         )
         found.append(Finding(Grade.INFORM, "not_gaussian", sentence))
     return found

@@ -15,11 +15,12 @@ from inversion.inventory.entry import Ledger, Period
 from tests.inversion.cases import problem
 
 
-def case(seed=0, *, scale=1.0, shift=0.0, p=4):
-    """Same observations and sensitivities; another prior error, another background."""
+def case(seed=0, *, scale=1.0, raised=0.0, p=4):
+    """Same sensitivities; another prior error, another background under the same observations."""
     plain, _ = problem(np.random.default_rng(seed), n=30, p=p, q=3, boundary=0)
+    above = plain.y + raised * plain.simulate(np.ones(3 * p))
     return Problem(
-        y=plain.y - shift,
+        y=above,
         H=plain.H,
         R=plain.R,
         x_a=plain.x_a,
@@ -35,7 +36,7 @@ def regions(m=12):
     return xr.DataArray(W, dims=("region", "state"), coords=coords, attrs={"units": "kt yr-1", "gas": "ch4"})
 
 
-CASES = {"reference": case(), "wide prior": case(scale=2.0), "low background": case(shift=-6.0)}
+CASES = {"reference": case(), "wide prior": case(scale=2.0), "low background": case(raised=0.8)}
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_the_same_on_a_cluster_where_it_is_assembled_on_the_workers(table):
     makers = {
         "reference": case,
         "wide prior": functools.partial(case, scale=2.0),
-        "low background": functools.partial(case, shift=-6.0),
+        "low background": functools.partial(case, raised=0.8),
     }
     with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as client:
         xr.testing.assert_allclose(solve_each(makers, regions(), scheduler=client), table)

@@ -150,8 +150,10 @@ def test_the_posterior_of_draws_is_that_of_batch(case):
     np.testing.assert_allclose(found.stdev(), exact.stdev(), rtol=0.05)
     np.testing.assert_allclose(found.averaging_kernel(W), exact.averaging_kernel(W), atol=0.08)
     assert found.diagnostics.chi2 == pytest.approx(exact.diagnostics.chi2)
-    assert found.diagnostics.dofs == pytest.approx(exact.diagnostics.dofs, rel=0.03)
-    assert found.diagnostics.dofs_boundary == pytest.approx(exact.diagnostics.dofs_boundary, rel=0.1)
+    for name in ("dofs", "dofs_boundary", "trace_squared"):
+        assert getattr(found.diagnostics, name) == pytest.approx(getattr(exact.diagnostics, name))
+    assert found.diagnostics.J_a == pytest.approx(exact.diagnostics.J_a, rel=0.1)
+    assert float(np.trace(found.averaging_kernel(np.eye(12)))) == pytest.approx(exact.diagnostics.dofs_state, rel=0.03)
     low, high = found.quantile(W, [0.16, 0.84]).values
     np.testing.assert_allclose((high - low) / 2, exact.stdev(W), rtol=0.08)
     assert found.quantile(W, 0.5).dims == ("quantile", "region")
