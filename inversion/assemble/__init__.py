@@ -12,11 +12,11 @@ from inversion.assemble import basis
 from inversion.assemble.background import Background, Baseline, Boundary, Curtain, Endpoints
 from inversion.assemble.basis import Basis
 from inversion.assemble.block import Block
-from inversion.assemble.jacobian import form_of, information, jacobian
 from inversion.assemble.matching import Matched, match, open_footprints
 from inversion.assemble.observed import ErrorModel, Stream, from_columns, from_track
 from inversion.assemble.problem import Assembled, assemble
 from inversion.assemble.sector import Sector
+from inversion.assemble.sensitivity import form_of, information, jacobian
 
 __all__ = [
     "Assembled",

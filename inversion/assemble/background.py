@@ -10,7 +10,7 @@ Every term is a mole fraction b in the units of the observations; y has Σ_k H_b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -55,6 +55,13 @@ class Boundary:
     B_b: Covariance
     term: list[str]
     note: str
+
+    def scaled(self, factor: float) -> Boundary:
+        """Return the terms in other units: b and its σ times `factor`."""
+        if factor == 1.0:
+            return self
+        B_b = Kronecker(Diagonal([factor**2]), self.B_b, name="B_b")
+        return replace(self, b_a=self.b_a * factor, B_b=B_b)
 
 
 class Background(Protocol):

@@ -101,11 +101,8 @@ def fractions(share: xr.DataArray, *, name: str = "regions") -> Basis:
             [f"Shares of cells go from {values.min():g} and sum to {total.max():g}, expected 0 to 1."],
         )
     labels = [str(label) for label in ordered[dim].values]
-    inside = values.any(axis=1)
-    kept, labels = (
-        values[inside] / np.maximum(total, 1.0),
-        [x for x, there in zip(labels, inside, strict=True) if there],
-    )
+    inside = np.flatnonzero(values.any(axis=1))
+    kept, labels = values[inside] / np.maximum(total, 1.0), [labels[k] for k in inside]
     rest = np.clip(1.0 - kept.sum(axis=0), 0.0, None)
     if rest.max() > _ROUNDING:
         kept, labels = np.vstack([kept, rest]), [*labels, ELSEWHERE]

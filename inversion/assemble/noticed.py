@@ -9,9 +9,9 @@ import numpy as np
 
 from inversion.assemble.basis import truncation
 from inversion.assemble.block import Block
-from inversion.assemble.jacobian import by_cell
 from inversion.assemble.observed import Stream
 from inversion.assemble.sector import Sector
+from inversion.assemble.sensitivity import by_cell
 from inversion.covariance import spatial
 from inversion.findings import Finding, Grade
 from inversion.jacobian import Jacobian

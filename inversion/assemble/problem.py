@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,16 +13,17 @@ import xarray as xr
 
 from inversion.assemble.background import Background, Boundary, held, impossible
 from inversion.assemble.block import Block
-from inversion.assemble.jacobian import SPARSE_BYTES, jacobian, signal
 from inversion.assemble.noticed import noticed
 from inversion.assemble.observed import Stream
 from inversion.assemble.sector import Sector
+from inversion.assemble.sensitivity import SPARSE_BYTES, jacobian, signal
 from inversion.covariance import BlockDiagonal, Covariance
 from inversion.covariance.operator import Array
 from inversion.errors import AssemblyError
 from inversion.jacobian import as_jacobian
 from inversion.problem import Problem
 from inversion.regions import SECONDS_PER_YEAR, cell_area, mass_unit, molar_mass_of
+from qc.units import TO_MOLE_FRACTION
 
 _MOLE: Final = "mol mol-1"
 _DOMAIN: Final = "domain"
@@ -141,7 +142,7 @@ def assemble(
     provenance : mapping, optional
         JSON values; carried into the result.
     budget, store
-        See `jacobian.jacobian`.
+        See `sensitivity.jacobian`.
 
     Returns
     -------
@@ -160,10 +161,7 @@ def assemble(
     units = _MOLE if len({s.gas for s in streams}) > 1 else streams[0].units
     rows = tuple(stream.in_units(units) for stream in streams)
     y = _observed(rows, units)
-    boundary = _boundary(rows, backgrounds, fixed)
-    faults = list(_baseline_faults(y, boundary, units))
-    if faults:
-        raise AssemblyError(name, faults)
+    boundary = _boundary(streams, rows, backgrounds, fixed)
     H = as_jacobian(jacobian(rows, blocks, budget=budget, store=store))
     errors = [stream.error.covariance(stream.observations) for stream in rows]
     problem = Problem(
@@ -214,7 +212,7 @@ def _observed(streams: Sequence[Stream], units: str) -> xr.DataArray:
         label = f" {stream.gas}" + (f" {stream.kind}" if stream.kind != "in situ" else "")
         coords = {name: ("obs", y[name].values) for name in ("time", "longitude", "latitude", "height")}
         coords["site"] = ("obs", np.array([f"{s}{label}" for s in station]) if several else station)
-        coords |= {k: ("obs", np.full(y.size, v)) for k, v in (("gas", stream.gas), ("kind", stream.kind))}
+        coords |= {k: ("obs", np.full(y.size, v)) for k, v in (("obs_gas", stream.gas), ("obs_kind", stream.kind))}
         coords["station"] = ("obs", station)
         parts.append(xr.DataArray(y.values.astype(np.float64), dims="obs", coords=coords))
     return _joined(parts).assign_attrs(units=units)
@@ -229,20 +227,31 @@ def _diagonal_blocks(parts: list[Covariance], name: str) -> Covariance:
 
 
 def _boundary(
-    streams: Sequence[Stream], backgrounds: Mapping[str, Background | None], fixed: Sequence[Sector]
+    streams: Sequence[Stream],
+    rows: Sequence[Stream],
+    backgrounds: Mapping[str, Background | None],
+    fixed: Sequence[Sector],
 ) -> list[tuple[str, np.ndarray, Boundary]]:
-    """Return (gas, rows, terms) of every gas, and of what is fixed."""
+    """Return (gas, rows, terms) of every gas, and of what is fixed, in the units of `rows`."""
     ends = np.cumsum([stream.observations.sizes["obs"] for stream in streams])
     starts = [0, *ends[:-1].tolist()]
-    found = []
+    found, faults = [], []
     for gas in dict.fromkeys(stream.gas for stream in streams):
         mine = [k for k, stream in enumerate(streams) if stream.gas == gas]
-        rows = np.concatenate([np.arange(starts[k], ends[k]) for k in mine])
         background = backgrounds[gas]
-        if background is not None:
-            found.append((gas, rows, background.terms([streams[k] for k in mine])))
+        if background is None:
+            continue
+        terms = background.terms([streams[k] for k in mine])
+        y = np.concatenate([streams[k].observations["mole_fraction"].values for k in mine])
+        # What is missing in y is said by the problem, with its place.
+        sentence = impossible(y[np.isfinite(y)], terms.H_b @ terms.b_a, streams[mine[0]].units, gas)
+        faults += [sentence] if sentence is not None else []
+        factor = TO_MOLE_FRACTION[streams[mine[0]].units] / TO_MOLE_FRACTION[rows[mine[0]].units]
+        found.append((gas, np.concatenate([np.arange(starts[k], ends[k]) for k in mine]), terms.scaled(factor)))
+    if faults:
+        raise AssemblyError("The background", faults)
     if fixed:
-        signals = np.column_stack([np.concatenate([signal(stream, sector) for stream in streams]) for sector in fixed])
+        signals = np.column_stack([np.concatenate([signal(stream, sector) for stream in rows]) for sector in fixed])
         found.append(("", np.arange(ends[-1]), held([f"fixed: {sector.name}" for sector in fixed], signals)))
     return found
 
@@ -269,15 +278,6 @@ def _edges(boundary: list[tuple[str, np.ndarray, Boundary]], n: int, units: str)
 
 def _notes(boundary: list[tuple[str, np.ndarray, Boundary]]) -> list[str]:
     return [f"{gas}: {terms.note}" for gas, _, terms in boundary if terms.note]
-
-
-def _baseline_faults(y: xr.DataArray, boundary: list[tuple[str, np.ndarray, Boundary]], units: str) -> Iterator[str]:
-    for gas, rows, terms in boundary:
-        if not gas or not np.isfinite(y.values[rows]).all():
-            continue  # what is missing in y is said by the problem, with its place
-        sentence = impossible(y.values[rows], terms.H_b @ terms.b_a, units, gas)
-        if sentence is not None:
-            yield sentence
 
 
 def _counted(streams: Sequence[Stream]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from inversion.assemble.block import Block
 from inversion.assemble.observed import Stream
 from inversion.assemble.sector import Sector
 from inversion.covariance.operator import Array
+from inversion.errors import AssemblyError
 from qc.units import TO_MOLE_FRACTION
 
 DENSE_BYTES: Final = 256 * 2**20
@@ -34,6 +35,7 @@ FILLED: Final = 1.0 / 3.0
 _PIECE_BYTES: Final = 64 * 2**20
 _ENTRY_BYTES: Final = 12
 _HOUR: Final = np.timedelta64(1, "h")
+_HALF_HOUR: Final = np.timedelta64(30, "m")
 _NEGLIGIBLE: Final = 1e-6
 
 
@@ -117,11 +119,20 @@ def information(streams: Sequence[Stream], sectors: Sequence[Sector]) -> xr.Data
         for sector in (s for s in sectors if s.gas == stream.gas):
             for part in _parts(stream):
                 piece = by_cell(stream, sector, np.arange(part.start, part.stop))
+                _require_finite(piece, stream, part.start)
                 total = total + np.abs(piece).sum(axis=0)
     grid = streams[0].footprints
     shape = (grid.sizes["latitude"], grid.sizes["longitude"])
     coords = {name: grid[name].values.astype(np.float64) for name in ("latitude", "longitude")}
     return xr.DataArray(np.broadcast_to(total, shape[0] * shape[1]).reshape(shape), coords=coords, name="seen")
+
+
+def _require_finite(piece: Array, stream: Stream, start: int) -> None:
+    wrong = np.flatnonzero(~np.isfinite(piece).all(axis=1))
+    if wrong.size:
+        obs = stream.observations.isel(obs=start + int(wrong[0]))
+        place = f"{obs['site'].item()} at {obs['time'].values.astype('datetime64[m]')}"
+        raise AssemblyError("The footprints", [f"That of {place} is not finite; look at it or drop the observation."])
 
 
 class _Piece:
@@ -167,7 +178,7 @@ def _contributions(piece: _Piece, sector: Sector, edges: np.ndarray) -> Iterator
         return
     moment = piece.time[:, None] - (piece.back * 3600e9).round().astype("timedelta64[ns]")
     hours, place = np.unique(moment.astype("datetime64[h]"), return_inverse=True)
-    flux = sector.fields(hours.astype("datetime64[ns]") + _HOUR // 2)
+    flux = sector.fields(hours.astype("datetime64[ns]") + _HALF_HOUR)
     place, period = place.reshape(moment.shape), period_of(moment)
     for number in np.unique(period):
         total = np.zeros_like(piece.srr)
