@@ -45,14 +45,13 @@ def invert(
 
 def _configured(source: Path, output: Path | None, *, ensemble: bool) -> None:
     from deploy.jobs import inversion as job  # noqa: PLC0415  needs the extras server and science
-    from deploy.jobs.inversion.run import write  # noqa: PLC0415
 
     settings = job.read(source)
     outcome = job.run(settings, ensemble=ensemble, told=lambda name: typer.echo(f"solving: {name}", err=True))
     typer.echo("\n".join(outcome.lines()))
     target = output or settings.output
     if target is not None:
-        typer.echo(f"\nwritten: {write(outcome, target)}")
+        typer.echo(f"\nwritten: {job.write(outcome, target)}")
 
 
 def _prepared(

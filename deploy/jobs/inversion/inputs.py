@@ -56,10 +56,10 @@ class Inputs:
         found = match(
             obs,
             opened,
+            heights=dict(wanted.heights),
             minutes=wanted.minutes,
             metres=wanted.metres,
             degrees=wanted.degrees,
-            heights=dict(wanted.heights),
         )
         error = ErrorModel(wanted.representation, wanted.transport, wanted.correlation_hours, wanted.within)
         return Stream(
@@ -197,8 +197,8 @@ class Inputs:
             value = priors.read_field(self.paths(wanted.files), gas, units=wanted.units, box=_box(streams))
         if wanted.kind == "field":
             return Endpoints(value, wanted.sigma, per=wanted.per, **knots)
-        layers = {"layers": wanted.layers} if wanted.layers else {}
-        return Curtain(value, wanted.sigma, correlation=wanted.correlation, **layers, **knots)
+        knots |= {"layers": wanted.layers} if wanted.layers else {}
+        return Curtain(value, wanted.sigma, correlation=wanted.correlation, **knots)
 
 
 def provinces(grid: xr.Dataset) -> xr.DataArray:

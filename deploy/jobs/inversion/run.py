@@ -99,17 +99,16 @@ def assemble(settings: Settings) -> tuple[Assembled, xr.DataArray]:
     grid = streams[0].footprints[["latitude", "longitude"]]
     sectors = inputs.sectors(grid, _reach(streams))
     blocks = list(_blocks(settings, inputs, streams, sectors))
-    provenance: dict[str, Any] = {}
+    backgrounds = inputs.backgrounds(streams)
     assembled = put_together(
         streams,
         blocks,
-        inputs.backgrounds(streams),
+        backgrounds,
         fixed=[sector for sector in sectors.values() if sector.fixed],
         name=settings.name,
-        provenance=provenance,
+        provenance=_provenance(settings, inputs.digests),
         store=settings.store,
     )
-    assembled.problem.provenance.update(_provenance(settings, inputs.digests))
     shares = provinces(grid) if settings.totals == "province" else _shares(settings, blocks)
     return assembled, assembled.totals(unit=settings.unit, shares=shares)
 
