@@ -45,6 +45,7 @@ def noticed(
     """
     for stream in streams:
         yield from _lost(stream)
+        yield from _resolution(stream)
     yield from _unseen(blocks, H)
     diurnal = [s.name for block in blocks for s in block.sectors if s.diurnal] + [s.name for s in fixed if s.diurnal]
     plain = [s.kind for s in streams if "srr_time_resolved" not in s.footprints.variables]
@@ -79,6 +80,30 @@ def _lost(stream: Stream) -> Iterator[Finding]:
         f"were left out ({per})."
     )
     yield Finding(Grade.WARN if lost.sum() > _MUCH * counts.sum() else Grade.INFORM, "no_footprint", sentence)
+
+
+def _resolution(stream: Stream) -> Iterator[Finding]:
+    """Say what is odd about footprints resolved in time; only where they are in memory."""
+    ds = stream.footprints
+    if "srr_time_resolved" not in ds.variables or ds["srr_time_resolved"].chunks is not None:
+        return
+    hours = ds["srr_time_resolved"].sum(["hours_back", "latitude", "longitude"], skipna=False).values
+    whole = ds["srr"].sum(["latitude", "longitude"], skipna=False).values
+    empty = np.isnan(ds["srr_time_resolved"]).all(["hours_back", "latitude", "longitude"]).values
+    if empty.any():
+        sentence = (
+            f"{int(empty.sum())} of {empty.size} footprints of {stream.kind} observations of {stream.gas} are not "
+            "resolved in time though the file resolves others: they met the mean flux of the day."
+        )
+        yield Finding(Grade.WARN, "daily_mean_flux", sentence)
+    ratio = hours[~empty] / whole[~empty]
+    over = int((ratio > 1.0 + _MUCH).sum())
+    if over:
+        sentence = (
+            f"The hours of {over} of {empty.size} footprints of {stream.kind} observations of {stream.gas} add up to more "
+            f"than the footprint itself, to {np.nanmax(ratio):.2f} times as much: look at how the file was made."
+        )
+        yield Finding(Grade.WARN, "resolved_footprints", sentence)
 
 
 def _unseen(blocks: Sequence[Block], H: Jacobian) -> Iterator[Finding]:

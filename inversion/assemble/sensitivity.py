@@ -138,8 +138,10 @@ def _require_finite(piece: Array, stream: Stream, start: int) -> None:
 class _Piece:
     """Some footprints in memory."""
 
-    def __init__(self, srr: Array, resolved: Array | None, time: np.ndarray, back: np.ndarray | None) -> None:
-        self.srr, self.resolved, self.time, self.back = srr, resolved, time, back
+    def __init__(
+        self, srr: Array, resolved: Array | None, time: np.ndarray, back: np.ndarray | None, none: np.ndarray
+    ) -> None:
+        self.srr, self.resolved, self.time, self.back, self.none = srr, resolved, time, back, none
 
 
 def _read(stream: Stream, part: slice | np.ndarray) -> _Piece:
@@ -148,13 +150,16 @@ def _read(stream: Stream, part: slice | np.ndarray) -> _Piece:
     srr = np.asarray(ds["srr"].transpose("receptor", "latitude", "longitude").values, np.float64).reshape(n, -1)
     time = ds["time"].values.astype("datetime64[ns]")
     if "srr_time_resolved" not in ds.variables:
-        return _Piece(srr, None, time, None)
+        return _Piece(srr, None, time, None, np.ones(n, dtype=bool))
     order = ("receptor", "hours_back", "latitude", "longitude")
-    resolved = ds["srr_time_resolved"].transpose(*order).values
+    resolved = np.asarray(ds["srr_time_resolved"].transpose(*order).values, np.float64).reshape(n, -1, srr.shape[1])
+    # Files that resolve some receptors only leave the others empty: their whole footprint meets the mean of its day.
+    none = np.isnan(resolved).all(axis=(1, 2)) & np.isfinite(srr).all(axis=1)
+    resolved = np.where(none[:, None, None], 0.0, resolved) if none.any() else resolved
     back = ds["hours_back"].values.astype(np.float64)
     step = np.diff(back)
     middle = back + 0.5 * (np.append(step, step[-1]) if step.size else 1.0)
-    return _Piece(srr, np.asarray(resolved, np.float64).reshape(n, back.size, -1), time, middle)
+    return _Piece(srr, resolved, time, middle, none)
 
 
 def _parts(stream: Stream) -> Iterator[slice]:
@@ -189,7 +194,7 @@ def _contributions(piece: _Piece, sector: Sector, edges: np.ndarray) -> Iterator
     older = np.maximum(piece.srr - piece.resolved.sum(axis=1), 0.0)
     older[np.isnan(piece.srr)] = np.nan
     if not older.max(initial=0.0) <= _NEGLIGIBLE * piece.srr.max(initial=0.0):
-        before = moment[:, -1] - _HOUR
+        before = np.where(piece.none, piece.time, moment[:, -1] - _HOUR)
         yield period_of(before), older * _daily(sector, before)
 
 

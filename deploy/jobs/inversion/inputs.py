@@ -23,6 +23,7 @@ from inversion.assemble.matching import open_footprints
 from inversion.datasets import FLUX_UNITS
 from inversion.observations import gather
 from inversion.transport.columns import read_columns
+from qc import averaging
 from qc.schema import OBS
 from qc.units import QUANTITIES
 
@@ -225,12 +226,23 @@ def digest(path: Path) -> str:
 
 
 def _series(path: Path, wanted: Observations) -> xr.Dataset:
-    """Return one series: OBS as we write it, or any archive's file."""
+    """Return one series: OBS as we write it, or any archive's file; averaged, and given an uncertainty, where asked."""
+    ds = _opened(path, wanted)
+    if wanted.average == "hour":
+        ds = averaging.hourly(ds)
+    name = f"{wanted.gas}_uncertainty"
+    if wanted.uncertainty is not None and name in ds.variables:
+        ds = ds.assign({name: ds[name].fillna(wanted.uncertainty).assign_attrs(ds[name].attrs)})
+    return ds
+
+
+def _opened(path: Path, wanted: Observations) -> xr.Dataset:
     if path.suffix == ".nc":
         with xr.open_dataset(path) as ds:
             if OBS.species(ds) and "station" in ds.attrs:
                 return ds.load()
-    return archives.read(path, scale=wanted.scale)
+    known: dict[str, Any] = dict(wanted.place)
+    return archives.read(path, scale=wanted.scale, **known)
 
 
 def _joined(parts: list[xr.Dataset]) -> xr.Dataset:

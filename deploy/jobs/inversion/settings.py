@@ -40,7 +40,9 @@ class Observations:
     inlet: str
     minimum: int
     uncertainty: float | None
+    average: str
     scale: str | None
+    place: Mapping[str, str | float]
     heights: tuple[tuple[str, float], ...]
     minutes: float
     metres: float
@@ -269,7 +271,9 @@ def _observations(t: Table) -> Observations:
         inlet=t.text("inlet", INLETS),
         minimum=t.count("minimum", 1),
         uncertainty=t.number("uncertainty", None, low=0.0),
+        average=t.text("average", "none", among=("none", "hour")),
         scale=t.text("scale", None),
+        place=_place(t.table("place", {})),
         heights=t.numbers("heights", low=0.0),
         minutes=t.number("minutes", 0.5 if kind == "aircraft" else 30.0, low=0.0),
         metres=t.number("metres", 50.0 if kind == "aircraft" else 5.0, low=0.0),
@@ -282,6 +286,14 @@ def _observations(t: Table) -> Observations:
     for table in (error, site_hours, t):
         table.close()
     return result
+
+
+def _place(t: Table) -> dict[str, str | float]:
+    """Return what files leave unsaid of a station."""
+    named = {key: t.text(key, None) for key in ("station", "inlet")}
+    numbers = {key: t.number(key, None) for key in ("inlet_height", "latitude", "longitude", "altitude")}
+    t.close()
+    return {key: value for key, value in (named | numbers).items() if value is not None}
 
 
 def _per_site(t: Table, key: str) -> PerSite:
