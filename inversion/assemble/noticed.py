@@ -89,7 +89,7 @@ def _resolution(stream: Stream) -> Iterator[Finding]:
         return
     hours = ds["srr_time_resolved"].sum(["hours_back", "latitude", "longitude"], skipna=False).values
     whole = ds["srr"].sum(["latitude", "longitude"], skipna=False).values
-    empty = np.isnan(ds["srr_time_resolved"]).all(["hours_back", "latitude", "longitude"]).values
+    empty = ds["srr_time_resolved"].isnull().all(["hours_back", "latitude", "longitude"]).values
     if empty.any():
         sentence = (
             f"{int(empty.sum())} of {empty.size} footprints of {stream.kind} observations of {stream.gas} are not "
@@ -100,8 +100,8 @@ def _resolution(stream: Stream) -> Iterator[Finding]:
     over = int((ratio > 1.0 + _MUCH).sum())
     if over:
         sentence = (
-            f"The hours of {over} of {empty.size} footprints of {stream.kind} observations of {stream.gas} add up to more "
-            f"than the footprint itself, to {np.nanmax(ratio):.2f} times as much: look at how the file was made."
+            f"The hours of {over} of {empty.size} footprints of {stream.kind} observations of {stream.gas} add up to "
+            f"more than the footprint itself, to {np.nanmax(ratio):.2f} times as much: look at how the file was made."
         )
         yield Finding(Grade.WARN, "resolved_footprints", sentence)
 

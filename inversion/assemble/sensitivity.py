@@ -154,7 +154,7 @@ def _read(stream: Stream, part: slice | np.ndarray) -> _Piece:
     order = ("receptor", "hours_back", "latitude", "longitude")
     resolved = np.asarray(ds["srr_time_resolved"].transpose(*order).values, np.float64).reshape(n, -1, srr.shape[1])
     # Files that resolve some receptors only leave the others empty: their whole footprint meets the mean of its day.
-    none = np.isnan(resolved).all(axis=(1, 2)) & np.isfinite(srr).all(axis=1)
+    none = np.asarray(np.isnan(resolved).all(axis=(1, 2)) & np.isfinite(srr).all(axis=1))
     resolved = np.where(none[:, None, None], 0.0, resolved) if none.any() else resolved
     back = ds["hours_back"].values.astype(np.float64)
     step = np.diff(back)
