@@ -3,7 +3,16 @@
 from inversion.covariance.block import BlockDiagonal
 from inversion.covariance.dense import Dense
 from inversion.covariance.diagonal import Diagonal
-from inversion.covariance.kernels import exponential, great_circle, spatial, temporal
+from inversion.covariance.kernels import (
+    chord,
+    exponential,
+    gaspari_cohn,
+    gaussian,
+    great_circle,
+    matern,
+    spatial,
+    temporal,
+)
 from inversion.covariance.kronecker import Kronecker
 from inversion.covariance.operator import Covariance, Factor
 
@@ -14,8 +23,12 @@ __all__ = [
     "Diagonal",
     "Factor",
     "Kronecker",
+    "chord",
     "exponential",
+    "gaspari_cohn",
+    "gaussian",
     "great_circle",
+    "matern",
     "spatial",
     "temporal",
 ]

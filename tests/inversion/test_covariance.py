@@ -6,7 +6,21 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inversion.covariance import BlockDiagonal, Dense, Diagonal, Kronecker, exponential, great_circle, spatial, temporal
+from inversion.covariance import (
+    BlockDiagonal,
+    Dense,
+    Diagonal,
+    Kronecker,
+    chord,
+    exponential,
+    gaspari_cohn,
+    gaussian,
+    great_circle,
+    matern,
+    spatial,
+    temporal,
+)
+from inversion.covariance.kernels import KINDS
 from inversion.errors import CovarianceError
 from tests.inversion.cases import random_spd
 
@@ -98,6 +112,11 @@ def test_the_first_factor_of_a_kronecker_product_varies_slowest():
         (lambda: Kronecker(Diagonal([1.0]), np.eye(2)), "ndarray"),
         (lambda: BlockDiagonal([]), "nothing"),
         (lambda: exponential(np.zeros((1, 1)), 0.0), "above zero"),
+        (lambda: gaspari_cohn(np.zeros((1, 1)), -1.0), "above zero"),
+        (lambda: matern(1.0, 1.0, smoothness=0.0), "smoothness"),
+        (lambda: matern(1.0, 1.0, smoothness=60.0), "Gaussian"),
+        (lambda: spatial([100.0], [30.0], length_km=100, kind="spherical"), "'gaspari-cohn'"),
+        (lambda: temporal([0.0], length_days=1, kind="gaussian", smoothness=1.5), "has none"),
     ],
 )
 def test_what_is_no_covariance_is_refused(make, words):
@@ -145,3 +164,100 @@ def test_builders():
     np.testing.assert_allclose(B, [[1, 2 * np.exp(-d / 100)], [2 * np.exp(-d / 100), 4]])
     days = np.array(["2024-01-01", "2024-01-03"], dtype="datetime64[ns]")
     np.testing.assert_allclose(temporal(days, length_days=2).to_dense()[0, 1], np.exp(-1))
+
+
+@pytest.mark.parametrize(
+    ("smoothness", "closed"),
+    [
+        (0.5, lambda s: np.exp(-s)),
+        (1.5, lambda s: (1 + np.sqrt(3) * s) * np.exp(-np.sqrt(3) * s)),
+        (2.5, lambda s: (1 + np.sqrt(5) * s + 5 * s**2 / 3) * np.exp(-np.sqrt(5) * s)),
+    ],
+)
+def test_matern_has_closed_forms(smoothness, closed):
+    d = np.concatenate([[0, 1e-300, 1e-12], np.linspace(0, 8, 50)])
+    np.testing.assert_allclose(matern(d, 1.3, smoothness=smoothness), closed(d / 1.3), rtol=1e-13, atol=1e-15)
+
+
+def test_matern_becomes_gaussian_as_it_becomes_smoother():
+    d = np.linspace(0, 3, 30)
+    gaps = [np.abs(matern(d, 1.0, smoothness=nu) - gaussian(d, 1.0)).max() for nu in (2, 8, 50)]
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 0.006
+
+
+def test_gaspari_cohn_is_a_hat_convolved_with_itself_in_space_and_ends():
+    """Gaspari and Cohn (1999), Section 4.3: Eq 4.10 is the convolution over R³ of (1 − 2|x|) for |x| < ½."""
+    edge = (np.arange(64) + 0.5) / 64 - 0.5
+    x, y, z = np.meshgrid(edge, edge, edge, indexing="ij")
+    hat = np.maximum(1 - 2 * np.sqrt(x**2 + y**2 + z**2), 0)
+    for shift in (8, 16, 32, 48):
+        overlap = (hat[shift:] * hat[:-shift]).sum() / (hat**2).sum()
+        assert gaspari_cohn(shift / 64, 0.5) == pytest.approx(overlap, abs=2e-3)
+    far = np.array([1.0, 1.0 + 1e-9, 5.0])
+    assert (gaspari_cohn(far, 0.5) == 0).all()
+    assert (gaspari_cohn(np.linspace(0, 0.999, 200), 0.5) > 0).all()
+
+
+@given(st.sampled_from(sorted(KINDS)), st.integers(2, 40), st.floats(50, 20_000), seeds)
+@settings(max_examples=80, deadline=None)
+def test_correlations_are_positive_definite_anywhere_on_the_sphere(kind, size, length, seed):
+    rng = np.random.default_rng(seed)
+    z = rng.uniform(-1, 1, size)
+    d = great_circle(rng.uniform(-180, 180, size), np.degrees(np.arcsin(z)))
+    C = KINDS[kind].correlation(chord(d) if KINDS[kind].straight else d, length)
+    assert np.diagonal(C) == pytest.approx(1.0)
+    assert (C >= 0).all()
+    assert (C <= 1 + 1e-12).all()
+    assert np.linalg.eigvalsh(C).min() > -1e-10 * size
+
+
+@pytest.mark.parametrize("kind", ["matern", "gaspari-cohn", "gaussian"])
+def test_great_circles_alone_would_not_do(kind):
+    """Around the equator, long correlations of great-circle distance have negative eigenvalues: hence the chord."""
+    d = great_circle(np.arange(0, 360, 5.0), np.zeros(72))
+    length, correlation = 15_000.0, KINDS[kind].correlation
+    assert np.linalg.eigvalsh(correlation(d, length)).min() < -0.01
+    assert np.linalg.eigvalsh(correlation(chord(d), length)).min() > -1e-10
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_builders_of_every_kind(kind):
+    lon, lat = [100.0, 101.0, 104.0], [30.0, 30.0, 31.0]
+    B = spatial(lon, lat, sigma=2.0, length_km=150, kind=kind).to_dense()
+    d = great_circle(lon, lat)
+    np.testing.assert_allclose(B, 4 * KINDS[kind].correlation(d, 150), rtol=1e-3, atol=1e-3)
+    T = temporal([0.0, 1.0, 3.0], length_days=2, kind=kind).to_dense()
+    np.testing.assert_allclose(T[0], KINDS[kind].correlation(np.array([0.0, 1.0, 3.0]), 2.0))
+    rough = spatial(lon, lat, length_km=150, kind="matern", smoothness=0.5).to_dense()
+    np.testing.assert_allclose(rough, spatial(lon, lat, length_km=150).to_dense(), rtol=1e-3)
+
+
+def test_a_gaussian_longer_than_the_grid_is_refused_and_mended_by_the_named_nugget():
+    lon, lat = (axis.ravel() for axis in np.meshgrid(np.arange(100, 110.0), np.arange(25, 35.0)))
+    far = {"length_km": 500.0, "kind": "gaussian", "name": "B"}
+    assert np.linalg.cond(KINDS["gaussian"].correlation(chord(great_circle(lon, lat)), 500)) > 1e16
+    with pytest.raises(CovarianceError, match=r"nugget=\d") as refusal:
+        spatial(lon, lat, **far)
+    mended = spatial(lon, lat, **far, nugget=float(str(refusal.value).split("nugget=")[1].rstrip(".")))
+    assert mended.condition < 1e12
+    assert "regularised" in mended.notes[0]
+
+
+@given(covariances(), seeds)
+@settings(max_examples=60, deadline=None)
+def test_adjoints_of_every_operator(covariance, seed):
+    """⟨u, C v⟩ = ⟨C u, v⟩ and ⟨u, L v⟩ = ⟨Lᵀ u, v⟩, without the dense form; the same for their inverses."""
+    u, v = np.random.default_rng(seed).normal(size=(2, covariance.size))
+    factor = covariance.sqrt()
+    pairs = [
+        (covariance.matvec, covariance.matvec),
+        (covariance.solve, covariance.solve),
+        (factor.matvec, factor.rmatvec),
+        (factor.solve, factor.rsolve),
+    ]
+    for forward, adjoint in pairs:
+        image, back = forward(v), adjoint(u)
+        scale = np.linalg.norm(u) * np.linalg.norm(image) + np.linalg.norm(back) * np.linalg.norm(v)
+        assert u @ image == pytest.approx(back @ v, abs=1e-12 * scale)
+    np.testing.assert_allclose(factor.matvec(factor.rmatvec(v)), covariance.matvec(v), atol=1e-11 * np.abs(v).max() * 9)
