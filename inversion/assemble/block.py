@@ -29,6 +29,8 @@ class Block:
     correlation : np.ndarray (S, S), optional
         Correlation of the sectors' errors; by default none. A co-tracer (CO beside CO2) is a sector of its own gas
         whose scaling is correlated with that of the first: the ratio's relative σ is √(σ₁² + σ₂² − 2 ρ σ₁ σ₂).
+    kind : str
+        Shape of the correlation in space: "exponential", "matern", "gaspari-cohn", "gaussian" (`covariance.spatial`).
     nugget : float
         Regularises the factors in time and space; the result says so.
     """
@@ -39,6 +41,7 @@ class Block:
     length_km: float | None = None
     length_days: float | None = None
     correlation: np.ndarray | None = field(default=None)
+    kind: str = "exponential"
     nugget: float = 0.0
 
     def __post_init__(self) -> None:
@@ -92,7 +95,8 @@ class Block:
     def _space(self) -> Covariance:
         if self.length_km is None or self.basis.size == 1:
             return Diagonal(np.ones(self.basis.size))
-        return spatial(self.basis.longitude, self.basis.latitude, length_km=self.length_km, nugget=self.nugget)
+        place = (self.basis.longitude, self.basis.latitude)
+        return spatial(*place, length_km=self.length_km, kind=self.kind, nugget=self.nugget)
 
     def prior(self) -> xr.DataArray:
         """Return x_a (state) with the labels of the states."""

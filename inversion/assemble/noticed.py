@@ -22,6 +22,8 @@ _TRUNCATED_CELLS: Final = 4000
 """Up to so many cells the truncation of a basis is worked out."""
 _SAMPLE: Final = 200
 """Observations it is worked out for, spread over all."""
+_NUGGET: Final = 1e-6
+"""Many cells close together need it, for shapes that are smooth."""
 _MUCH: Final = 0.1
 """Share of the variance inside regions, or of the observations, that is warned of."""
 
@@ -143,7 +145,8 @@ def _truncated(streams: Sequence[Stream], block: Block) -> Iterator[Finding]:
         H = np.vstack([by_cell(stream, sector, rows) for stream, rows in zip(mine, picked, strict=True)])
         if not np.isfinite(H).all() or not H.any():
             continue
-        B = spatial(longitude, latitude, sigma=sector.sigma, length_km=block.length_km, nugget=block.nugget)
+        nugget, length = max(block.nugget, _NUGGET), block.length_km
+        B = spatial(longitude, latitude, sigma=sector.sigma, length_km=length, kind=block.kind, nugget=nugget)
         lost = truncation(H, B, block.basis)
         size = f"{np.sqrt(np.mean(lost.sigma**2)):.3g} {mine[0].units}"
         sentence = (

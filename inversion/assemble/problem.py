@@ -52,6 +52,7 @@ class Assembled:
         *,
         unit: str = "kt yr-1",
         shares: xr.DataArray | None = None,
+        sector_shares: Mapping[str, xr.DataArray] | None = None,
         molar_mass: Mapping[str, float] | None = None,
     ) -> xr.DataArray:
         """Return the aggregate W that sums the scaled fluxes to totals.
@@ -65,6 +66,9 @@ class Assembled:
         shares : xr.DataArray (region, latitude, longitude), optional
             Shares of cells in regions to total by beside the whole domain: ``country_fraction`` of
             `inversion.regions.fractions`; its first dimension may have any name.
+        sector_shares : mapping of sector to xr.DataArray, optional
+            Shares of single sectors, of the same regions: ``share`` of `inventory.gridding.allocate`, which keeps the
+            totals of the ledger it was made from.
         molar_mass : mapping of gas to float [kg mol-1], optional
             Of gases other than those of `qc.units`.
 
@@ -74,19 +78,17 @@ class Assembled:
             For each gas all sectors together, each sector, and all sectors by region; coordinates ``gas``, ``sector``
             ("all" where they are together) and ``region`` ("domain" for the whole).
         """
-        regions = _regions(shares, self.blocks[0])
         table: dict[tuple[str, str, str], Array] = {}
         offset, size = 0, sum(block.size for block in self.blocks)
         for block in self.blocks:
             means, weight = block.means(), np.diff(block.edges) / (block.edges[-1] - block.edges[0])
             area = cell_area(block.basis.grid["latitude"], block.basis.grid["longitude"]).values.ravel()
             for number, sector in enumerate(block.sectors):
-                mass = (
-                    molar_mass_of(sector.gas, (molar_mass or {}).get(sector.gas)) * SECONDS_PER_YEAR / mass_unit(unit)
-                )
+                mass = molar_mass_of(sector.gas, (molar_mass or {}).get(sector.gas)) * SECONDS_PER_YEAR
                 start = offset + number * block.periods * block.basis.size
-                for name, share in regions.items():
-                    each = (means[number] * (area * share * mass) * weight[:, None]) @ block.basis.weights.T
+                for name, share in _regions((sector_shares or {}).get(sector.name, shares), area.size).items():
+                    density = means[number] * (area * share * mass / mass_unit(unit)) * weight[:, None]
+                    each = density @ block.basis.weights.T
                     keys = [(sector.gas, "all", name)] + ([(sector.gas, sector.name, name)] if name == _DOMAIN else [])
                     for key in keys:
                         row = table.setdefault(key, np.zeros(size))
@@ -94,9 +96,53 @@ class Assembled:
             offset += block.size
         return _table(table, unit)
 
+    def aggregation(
+        self,
+        gas: str,
+        regions: xr.Dataset,
+        *,
+        unit: str = "kt yr-1",
+        sector_shares: Mapping[str, xr.DataArray] | None = None,
+        molar_mass: float | None = None,
+    ) -> xr.DataArray:
+        """Return the aggregate of all sectors of a gas by region, as `crosscheck.compare` takes it.
 
-def _regions(shares: xr.DataArray | None, block: Block) -> dict[str, Array]:
-    regions: dict[str, Array] = {_DOMAIN: np.ones(block.basis.weights.shape[1])}
+        Parameters
+        ----------
+        gas : str
+        regions : xr.Dataset
+            From `inversion.regions.fractions`.
+        unit, sector_shares, molar_mass
+            As `totals`.
+
+        Returns
+        -------
+        xr.DataArray (region, state)
+            With the labels of `regions.aggregation`, and the window of the inversion.
+        """
+        heavy = None if molar_mass is None else {gas: molar_mass}
+        shares = regions["country_fraction"]
+        W = self.totals(unit=unit, shares=shares, sector_shares=sector_shares, molar_mass=heavy)
+        place = {
+            str(region): k
+            for k, (g, region) in enumerate(zip(W["gas"].values, W["region"].values, strict=True))
+            if g == gas and W["sector"].values[k] == "all"
+        }
+        codes = [str(code) for code in regions["country"].values if str(code) in place]
+        kept = regions.sel(country=codes)
+        names = {n: ("region", kept[n].values) for n in ("gbt2260", "name_zh", "name_en", "covered")}
+        edges = np.concatenate([block.edges for block in self.blocks])
+        return xr.DataArray(
+            W.values[[place[code] for code in codes]],
+            dims=("region", "state"),
+            coords={"region": codes, **names},
+            name="aggregation",
+            attrs={"units": unit, "gas": gas, "window": f"{edges.min()}/{edges.max()}"},
+        )
+
+
+def _regions(shares: xr.DataArray | None, cells: int) -> dict[str, Array]:
+    regions: dict[str, Array] = {_DOMAIN: np.ones(cells)}
     if shares is not None:
         dim = next(str(d) for d in shares.dims if d not in ("latitude", "longitude"))
         ordered = shares.transpose(dim, "latitude", "longitude")

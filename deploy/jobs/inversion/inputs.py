@@ -13,14 +13,22 @@ import numpy as np
 import xarray as xr
 
 from deploy.errors import DeployError
-from deploy.jobs.inversion.settings import BackgroundSettings, BasisSettings, Observations, SectorSettings, Settings
+from deploy.jobs.inversion.settings import (
+    BackgroundSettings,
+    BasisSettings,
+    LedgerSettings,
+    Observations,
+    SectorSettings,
+    Settings,
+)
 from ingest import files as archives
 from ingest import read as store
-from inversion import priors, regions
+from inversion import inventory, priors, regions
 from inversion.assemble import Basis, ErrorModel, Sector, Stream, basis, from_columns, from_track, information, match
 from inversion.assemble.background import Background, Baseline, Curtain, Endpoints
 from inversion.assemble.matching import open_footprints
 from inversion.datasets import FLUX_UNITS
+from inversion.inventory import gridding
 from inversion.observations import gather
 from inversion.transport.columns import read_columns
 from qc import averaging
@@ -34,6 +42,8 @@ class Inputs:
 
     settings: Settings
     digests: dict[str, str] = field(default_factory=dict)
+    shares: dict[str, xr.DataArray] = field(default_factory=dict)
+    """Of sectors from a ledger: the part of each cell's flux that is a province's."""
 
     def paths(self, pattern: str) -> list[Path]:
         """Return the files of a pattern, relative to the configuration's folder, and note their digests."""
@@ -133,6 +143,8 @@ class Inputs:
         )
 
     def _flux(self, wanted: SectorSettings, grid: xr.Dataset, start: np.datetime64) -> xr.DataArray:
+        if wanted.ledger is not None:
+            return self._gridded(wanted.name, wanted.gas, wanted.ledger, grid)
         if wanted.flux is None:
             shape = (grid.sizes["latitude"], grid.sizes["longitude"])
             coords = {name: grid[name].values for name in ("latitude", "longitude")}
@@ -152,6 +164,24 @@ class Inputs:
             found, wanted.gas, grid, variable=wanted.variable, units=wanted.units, start=start, end=self.settings.end
         )
 
+    def _gridded(self, name: str, gas: str, wanted: LedgerSettings, grid: xr.Dataset) -> xr.DataArray:
+        """Return the flux that a ledger's provinces make on the grid, its totals kept."""
+        (path,) = self.paths(wanted.file)
+        mapping = None if wanted.mapping is None else self.paths(wanted.mapping)[0]
+        book = inventory.read(path, mapping=mapping, encoding=wanted.encoding)
+        inside = regions.fractions(grid["latitude"].values, grid["longitude"].values)
+        inside = inside.isel(country=inside["country_fraction"].any(["latitude", "longitude"]).values)
+        codes = [str(code) for code in inside["country"].values]
+        about = {"category": wanted.category, "period": wanted.period, "vintage": wanted.vintage}
+        rates = book.ledger(codes, gas=gas, **about).rate
+        proxy = None
+        if wanted.proxy is not None:
+            (file,) = self.paths(wanted.proxy)
+            proxy = self._on_grid(file, str(wanted.proxy_variable), grid).values
+        gridded = gridding.allocate(rates, inside, gas, proxy=proxy)
+        self.shares[name] = gridded["share"]
+        return gridded["flux"]
+
     def basis(self, name: str, streams: list[Stream], sectors: list[Sector]) -> Basis:
         """Return a basis on the grid of the footprints."""
         wanted: BasisSettings = self.settings.bases[name]
@@ -163,23 +193,22 @@ class Inputs:
         if wanted.kind == "quadtree":
             return basis.quadtree(information(streams, sectors), wanted.regions)
         if wanted.kind == "mask":
-            assert wanted.file is not None
-            return basis.mask(self._mask(wanted, grid), name=name)
+            (file,) = self.paths(str(wanted.file))
+            return basis.mask(self._on_grid(file, str(wanted.variable), grid), name=name)
         shape = (grid.sizes["latitude"], grid.sizes["longitude"])
         return basis.mask(xr.DataArray(np.full(shape, "domain"), coords=grid.coords, dims=("latitude", "longitude")))
 
-    def _mask(self, wanted: BasisSettings, grid: xr.Dataset) -> xr.DataArray:
-        (path,) = self.paths(str(wanted.file))[:1]
+    def _on_grid(self, path: Path, variable: str, grid: xr.Dataset) -> xr.DataArray:
         with xr.open_dataset(path) as ds:
-            if wanted.variable not in ds.variables:
-                msg = f"{path.name} has no variable {wanted.variable!r}; it has {', '.join(map(str, ds.data_vars))}"
+            if variable not in ds.variables:
+                msg = f"{path.name} has no variable {variable!r}; it has {', '.join(map(str, ds.data_vars))}"
                 raise DeployError(msg)
             names = {k: v for k, v in (("lat", "latitude"), ("lon", "longitude")) if k in ds.dims}
-            number = ds[wanted.variable].rename(names).squeeze(drop=True).load()
+            field = ds[variable].rename(names).squeeze(drop=True).load()
         try:
-            return number.sel(latitude=grid["latitude"], longitude=grid["longitude"], method="nearest", tolerance=1e-3)
+            return field.sel(latitude=grid["latitude"], longitude=grid["longitude"], method="nearest", tolerance=1e-3)
         except KeyError as error:
-            msg = f"{path.name} lies on another grid than the footprints; make the mask on theirs"
+            msg = f"{path.name} lies on another grid than the footprints; make it on theirs"
             raise DeployError(msg) from error
 
     def backgrounds(self, streams: list[Stream]) -> dict[str, Background | None]:

@@ -110,7 +110,8 @@ def assemble(settings: Settings) -> tuple[Assembled, xr.DataArray]:
         store=settings.store,
     )
     shares = provinces(grid) if settings.totals == "province" else _shares(settings, blocks)
-    return assembled, assembled.totals(unit=settings.unit, shares=shares)
+    own = inputs.shares if settings.totals == "province" else {}
+    return assembled, assembled.totals(unit=settings.unit, shares=shares, sector_shares=own)
 
 
 def run(settings: Settings, *, ensemble: bool = False, told: Callable[[str], None] | None = None) -> Outcome:
@@ -187,6 +188,7 @@ def _blocks(settings: Settings, inputs: Inputs, streams: list[Stream], sectors: 
             length_km=length_km,
             length_days=length_days,
             correlation=_correlation(settings, [wanted.name for wanted in group]),
+            kind=settings.shape,
             nugget=settings.nugget,
         )
 

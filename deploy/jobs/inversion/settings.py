@@ -17,12 +17,14 @@ import numpy as np
 from deploy.errors import DeployError
 from inversion import solve
 from inversion.assemble.observed import KINDS, PerSite
+from inversion.covariance.kernels import KINDS as KINDS_OF_CORRELATION
 from inversion.regions import MASS_UNITS
 from qc.document import Table
 
 BASES: Final = ("cells", "provinces", "quadtree", "mask", "domain")
 BACKGROUNDS: Final = ("baseline", "curtain", "field", "none")
 INLETS: Final = "upper"
+SHAPES: Final = tuple(KINDS_OF_CORRELATION)
 _PROFILES: Final = {"month": 12, "weekday": 7, "hour": 24}
 
 
@@ -54,6 +56,20 @@ class Observations:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """Totals of provinces from an inventory, laid over their cells by a proxy."""
+
+    file: str
+    encoding: str
+    category: str | None
+    period: str | None
+    vintage: str | None
+    mapping: str | None
+    proxy: str | None
+    proxy_variable: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SectorSettings:
     """A flux, where it comes from, and what is believed of it."""
 
@@ -64,6 +80,7 @@ class SectorSettings:
     variable: str
     units: str | None
     factors: str | None
+    ledger: LedgerSettings | None
     profiles: Mapping[str, tuple[float, ...]]
     clock: float | str
     prior: float
@@ -129,6 +146,7 @@ class Settings:
     bases: Mapping[str, BasisSettings]
     backgrounds: Mapping[str, BackgroundSettings]
     correlations: tuple[tuple[str, str, float], ...]
+    shape: str
     nugget: float
     totals: str
     unit: str
@@ -202,6 +220,7 @@ def _settings(document: Mapping[str, Any], where: str, folder: Path, faults: lis
         bases=_PLAIN | {name: _basis(table) for name, table in _named(top, "basis")},
         backgrounds={gas: _background(table) for gas, table in _named(top, "background")},
         correlations=tuple(_correlation(table) for table in covariance.tables("correlation")),
+        shape=covariance.text("shape", "exponential", among=SHAPES),
         nugget=covariance.number("nugget", 0.0, low=0.0) or 0.0,
         totals=totals.text("by", "sector", among=("sector", "province", "basis")),
         unit=totals.text("unit", "kt yr-1", among=[f"{mass} yr-1" for mass in MASS_UNITS]),
@@ -231,8 +250,10 @@ def _disagreements(settings: Settings) -> list[str]:
         if sector.basis not in settings.bases:
             near = _near(sector.basis, settings.bases)
             found.append(f"the sector {sector.name!r} has the basis {sector.basis!r}{near}")
-        if (sector.flux is None) == (sector.uniform is None):
-            found.append(f"the sector {sector.name!r} needs either flux, a file, or uniform, mol m-2 s-1")
+        if sum(source is not None for source in (sector.flux, sector.uniform, sector.ledger)) != 1:
+            found.append(
+                f"the sector {sector.name!r} needs one of flux, a file, uniform, mol m-2 s-1, or ledger, a table"
+            )
     for first, second, _ in settings.correlations:
         found += [f"a correlation names the sector {n!r}{_near(n, names)}" for n in (first, second) if n not in names]
     gases = {observations.gas for observations in settings.observations}
@@ -315,6 +336,7 @@ def _sector(t: Table, periods: str | float, lengths: tuple[float | None, float |
         variable=t.text("variable", "total"),
         units=t.text("units", None),
         factors=t.text("factors", None),
+        ledger=_ledger(t.table("ledger")) if "ledger" in t else None,
         profiles=profiles,
         clock=clock,
         prior=t.number("prior", 1.0),
@@ -327,6 +349,15 @@ def _sector(t: Table, periods: str | float, lengths: tuple[float | None, float |
     )
     for table in (profile, t):
         table.close()
+    return result
+
+
+def _ledger(t: Table) -> LedgerSettings:
+    texts = {key: t.text(key, None) for key in ("category", "period", "vintage", "mapping", "proxy", "proxy_variable")}
+    result = LedgerSettings(file=t.text("file"), encoding=t.text("encoding", "utf-8-sig"), **texts)
+    if (result.proxy is None) != (result.proxy_variable is None):
+        t.fault("proxy", "goes with proxy_variable")
+    t.close()
     return result
 
 
