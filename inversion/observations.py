@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from inversion.covariance import BlockDiagonal, Covariance, Dense, Diagonal, exponential
+from inversion.covariance import BlockDiagonal, Covariance, Dense, Diagonal, OrnsteinUhlenbeck, exponential
 from inversion.covariance.operator import Array
 from inversion.errors import SelectionError
 from qc.schema import OBS, require, valid
@@ -154,9 +154,7 @@ def errors(
         if rows[-1] - rows[0] + 1 != rows.size:
             msg = f"The observations of {site} do not stand together; sort them by site, as `gather` does."
             raise SelectionError(msg)
-        lag = np.abs(hours[rows, None] - hours[rows])
-        correlated = exponential(lag, correlation_hours) * own[rows, None] * own[rows]
-        blocks.append(Dense(correlated + np.diag(independent[rows]), name=f"R of {site}"))
+        blocks.append(_fading(hours[rows], independent[rows], own[rows], correlation_hours, f"R of {site}"))
     return BlockDiagonal(blocks, name="R")
 
 
@@ -288,6 +286,14 @@ def _counts(series: list[xr.Dataset], counts: list[list[int]]) -> xr.DataArray:
         },
         name="number of values",
     )
+
+
+def _fading(hours: Array, independent: Array, own: Array, length: float, name: str) -> Covariance:
+    """Return the errors of one site; without order in time (columns of several instruments) entry by entry."""
+    if (np.diff(hours) >= 0).all():
+        return OrnsteinUhlenbeck(hours, independent, own, length, name=name)
+    lag = np.abs(hours[:, None] - hours)
+    return Dense(exponential(lag, length) * np.outer(own, own) + np.diag(independent), name=name)
 
 
 def _per_site(sites: np.ndarray, sigma: float | Mapping[str, float], what: str) -> Array:

@@ -15,6 +15,7 @@ from inversion.covariance.kernels import (
 )
 from inversion.covariance.kronecker import Kronecker
 from inversion.covariance.operator import Covariance, Factor
+from inversion.covariance.ornstein_uhlenbeck import OrnsteinUhlenbeck
 
 __all__ = [
     "BlockDiagonal",
@@ -23,6 +24,7 @@ __all__ = [
     "Diagonal",
     "Factor",
     "Kronecker",
+    "OrnsteinUhlenbeck",
     "chord",
     "exponential",
     "gaspari_cohn",

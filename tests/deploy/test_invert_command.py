@@ -241,7 +241,7 @@ def test_all_faults_of_a_configuration_at_once(tmp_path):
         ),
         ([("[background.ch4]", "[background.co2]")], r"ch4 is observed but has no \[background.ch4\]"),
         ([("end = 2024-03-08", "end = 2023-03-08")], "start and end are needed, start before end"),
-        ([('flux = "energy.nc"', "")], "'energy' needs either flux, a file, or uniform"),
+        ([('flux = "energy.nc"', "")], "'energy' needs one of flux, a file, uniform"),
         ([('files = "obs/*.nc" ', "")], "files: is needed, or store"),
         ([("value = 1900.0 ", "")], "background.ch4.value: is missing"),
     ],
