@@ -31,9 +31,10 @@ class Selected:
     Attributes
     ----------
     observations : xr.Dataset (obs)
-        ``mole_fraction``, ``uncertainty``, ``stdev`` (units of the series), ``n``; coordinates ``time``, ``site``,
-        ``inlet``, ``longitude``, ``latitude``, ``height`` [m above ground], ``altitude`` [m]; ordered by site, then
-        time. It serves as the receptors of `inversion.transport.footprints`.
+        ``mole_fraction``, ``uncertainty``, ``stdev`` (units of the series), ``n``; coordinates ``time``, the interval
+        it is the middle of (``interval_start``, ``interval_end``), ``site``, ``inlet``, ``longitude``, ``latitude``,
+        ``height`` [m above ground], ``altitude`` [m]; ordered by site, then time. It serves as the receptors of
+        `inversion.transport.footprints`.
     counts : xr.DataArray (series, outcome)
         Number of values of each series by outcome: those of `REASONS`, and ``kept``; coordinates ``site``, ``inlet``.
     """
@@ -264,6 +265,8 @@ def _flatten(ds: xr.Dataset, species: str, keep: np.ndarray) -> xr.Dataset:
         },
         coords={
             "time": ("obs", part["time"].values),
+            "interval_start": ("obs", part["time_bnds"].values[:, 0]),
+            "interval_end": ("obs", part["time_bnds"].values[:, 1]),
             "site": fixed(str(ds.attrs["station"])),
             "inlet": fixed(str(ds.attrs["inlet"])),
             "longitude": fixed(float(ds.attrs["longitude"]), units="degrees_east"),

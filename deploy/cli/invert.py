@@ -52,6 +52,8 @@ def _configured(source: Path, output: Path | None, *, ensemble: bool) -> None:
     target = output or settings.output
     if target is not None:
         typer.echo(f"\nwritten: {job.write(outcome, target)}")
+    for path in job.write_paris(outcome, settings.paris) if settings.paris is not None else ():
+        typer.echo(f"written: {path}")
 
 
 def _prepared(

@@ -5,10 +5,11 @@
 `basis`                              cells, provinces, masks, quadtree: regions that share one scaling
 `Block`                              sectors x periods x regions, B = sector ⊗ time ⊗ space
 `Baseline`, `Curtain`, `Endpoints`   backgrounds: knots, the domain's sides, fields where the air came from
+`paris`                              the result in the names of PARIS
 `assemble`                           all of it into a `Problem`, sparse or Dask where large
 """
 
-from inversion.assemble import basis
+from inversion.assemble import basis, paris
 from inversion.assemble.background import Background, Baseline, Boundary, Curtain, Endpoints
 from inversion.assemble.basis import Basis
 from inversion.assemble.block import Block
@@ -40,4 +41,5 @@ __all__ = [
     "jacobian",
     "match",
     "open_footprints",
+    "paris",
 ]

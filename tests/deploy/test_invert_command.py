@@ -22,7 +22,7 @@ from ingest.migrate import migrate
 from inversion import crosscheck, inventory, regions
 from inversion.assemble import Sector, Stream
 from inversion.assemble.sensitivity import signal
-from inversion.datasets import POSTERIOR
+from inversion.datasets import CONCENTRATION, FLUX, POSTERIOR
 from inversion.errors import AssemblyError, CovarianceError, InversionError, ProblemError
 from inversion.observations import solar_hour
 from inversion.regions import cell_area
@@ -191,6 +191,10 @@ def test_the_pages_commands_run(solved, line):
     assert f"written: {target.name}" in done.stdout
     with xr.open_dataset(target) as ds:
         assert ds.attrs["title"] == "CH4, March 2024"
+    require(opened(config.parent / "paris/march_flux_ch4.nc"), FLUX)
+    mole_fractions = opened(config.parent / "paris/march_concentration_ch4.nc")
+    require(mole_fractions, CONCENTRATION)
+    assert (np.diff(mole_fractions["time_bnds"].values, axis=1) == HOUR).all()
 
 
 def changed(config, *pairs):
@@ -546,3 +550,16 @@ layers = [0, 1000, 3000, 20000]
     stored = opened(job.write(outcome, tmp_path / "out.nc"))
     require(stored, POSTERIOR)
     assert stored["total_gas"].values.tolist().count("co2") == 4
+
+
+def test_an_H_that_does_not_fit_is_kept_on_disk(tmp_path):
+    config = folder(tmp_path / "case")
+    text = config.read_text()
+    text = text[: text.index("[[ensemble]]")].replace('solver = "batch"', 'solver = "batch"\nperiods = 0.5')
+    config.write_text(text)
+    (config.parent / "large.toml").write_text(text.replace("periods", 'sparse_gb = 0.0\nstore_H = "H.zarr"\nperiods'))
+    sparse, stored = (job.run(job.read(config.parent / name)) for name in ("march.toml", "large.toml"))
+    assert (config.parent / "H.zarr").is_dir()
+    assert "sparse" in "".join(sparse.lines())
+    assert "dask" in "".join(stored.lines())
+    np.testing.assert_allclose(stored.posterior.mean.values, sparse.posterior.mean.values, rtol=1e-9)

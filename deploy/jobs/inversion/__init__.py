@@ -3,7 +3,7 @@
 `read` a TOML file, `assemble` its pieces by `inversion.assemble`, `run` solves it and, where asked, its ensemble.
 """
 
-from deploy.jobs.inversion.run import Member, Outcome, assemble, run, write
+from deploy.jobs.inversion.run import Member, Outcome, assemble, run, write, write_paris
 from deploy.jobs.inversion.settings import Settings, read
 
-__all__ = ["Member", "Outcome", "Settings", "assemble", "read", "run", "write"]
+__all__ = ["Member", "Outcome", "Settings", "assemble", "read", "run", "write", "write_paris"]

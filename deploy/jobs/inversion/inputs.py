@@ -169,16 +169,15 @@ class Inputs:
         (path,) = self.paths(wanted.file)
         mapping = None if wanted.mapping is None else self.paths(wanted.mapping)[0]
         book = inventory.read(path, mapping=mapping, encoding=wanted.encoding)
-        inside = regions.fractions(grid["latitude"].values, grid["longitude"].values)
-        inside = inside.isel(country=inside["country_fraction"].any(["latitude", "longitude"]).values)
-        codes = [str(code) for code in inside["country"].values]
+        there = inside(grid)
+        codes = [str(code) for code in there["country"].values]
         about = {"category": wanted.category, "period": wanted.period, "vintage": wanted.vintage}
         rates = book.ledger(codes, gas=gas, **about).rate
         proxy = None
         if wanted.proxy is not None:
             (file,) = self.paths(wanted.proxy)
             proxy = self._on_grid(file, str(wanted.proxy_variable), grid).values
-        gridded = gridding.allocate(rates, inside, gas, proxy=proxy)
+        gridded = gridding.allocate(rates, there, gas, proxy=proxy)
         self.shares[name] = gridded["share"]
         return gridded["flux"]
 
@@ -231,14 +230,19 @@ class Inputs:
         return Curtain(value, wanted.sigma, correlation=wanted.correlation, **knots)
 
 
-def provinces(grid: xr.Dataset) -> xr.DataArray:
-    """Return the shares of cells in the provinces that reach into a grid."""
-    shares = regions.fractions(grid["latitude"].values, grid["longitude"].values)["country_fraction"]
-    inside = shares.any(["latitude", "longitude"]).values
-    if not inside.any():
+def inside(grid: xr.Dataset) -> xr.Dataset:
+    """Return the provinces that reach into a grid, as `regions.fractions` does."""
+    found = regions.fractions(grid["latitude"].values, grid["longitude"].values)
+    there = found["country_fraction"].any(["latitude", "longitude"]).values
+    if not there.any():
         msg = "no province lies in the grid of the footprints; take another basis or other totals"
         raise DeployError(msg)
-    return shares.isel(country=inside)
+    return found.isel(country=there)
+
+
+def provinces(grid: xr.Dataset) -> xr.DataArray:
+    """Return the shares of cells in the provinces that reach into a grid."""
+    return inside(grid)["country_fraction"]
 
 
 def digest(path: Path) -> str:

@@ -14,10 +14,10 @@ import xarray as xr
 import station_agent
 from deploy.errors import DeployError
 from deploy.jobs.inversion import settings as configured
-from deploy.jobs.inversion.inputs import Inputs, provinces
+from deploy.jobs.inversion.inputs import Inputs, inside, provinces
 from deploy.jobs.inversion.settings import SectorSettings, Settings
 from inversion import Posterior, solve, summary
-from inversion.assemble import Assembled, Block, Sector, Stream
+from inversion.assemble import Assembled, Block, Sector, Stream, paris
 from inversion.assemble import assemble as put_together
 
 BASE: Final = "as configured"
@@ -107,6 +107,7 @@ def assemble(settings: Settings) -> tuple[Assembled, xr.DataArray]:
         fixed=[sector for sector in sectors.values() if sector.fixed],
         name=settings.name,
         provenance=_provenance(settings, inputs.digests),
+        budget=settings.sparse_bytes,
         store=settings.store,
     )
     shares = provinces(grid) if settings.totals == "province" else _shares(settings, blocks)
@@ -151,6 +152,28 @@ def write(outcome: Outcome, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     outcome.to_dataset().to_netcdf(unfinished)
     return unfinished.replace(path)
+
+
+def write_paris(outcome: Outcome, prefix: Path) -> list[Path]:
+    """Write fluxes and mole fractions in the names of PARIS, two files a gas, and return where.
+
+    Totals by province go along where the configuration asks for them.
+    """
+    from inversion.report import netcdf  # noqa: PLC0415  draws maps too: only where it is needed
+
+    first = outcome.members[0]
+    grid = first.assembled.blocks[0].basis.grid
+    by = inside(grid) if outcome.settings.totals == "province" else None
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for gas in dict.fromkeys(stream.gas for stream in first.assembled.streams):
+        parts = {
+            "flux": paris.fluxes(first.assembled, first.posterior, gas, regions=by),
+            "concentration": paris.concentrations(first.assembled, first.posterior, gas),
+        }
+        for kind, ds in parts.items():
+            written.append(netcdf.write(ds, prefix.with_name(f"{prefix.name}_{kind}_{gas}.nc")))
+    return written
 
 
 def _solve(name: str, settings: Settings) -> Member:

@@ -140,6 +140,7 @@ class Settings:
     start: np.datetime64
     end: np.datetime64
     output: Path | None
+    paris: Path | None
     solver: str
     observations: tuple[Observations, ...]
     sectors: tuple[SectorSettings, ...]
@@ -151,6 +152,7 @@ class Settings:
     totals: str
     unit: str
     store: Path | None
+    sparse_bytes: int
     document: Mapping[str, Any] = field(repr=False)
     members: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
@@ -206,7 +208,7 @@ def _settings(document: Mapping[str, Any], where: str, folder: Path, faults: lis
     covariance = top.table("covariance", {})
     lengths = _lengths(covariance)
     periods = _periods(top, "periods", "window")
-    output, store = top.text("output", None), top.text("store_H", None)
+    output, store, paris = (top.text(key, None) for key in ("output", "store_H", "paris"))
     totals = top.table("totals", {})
     settings = Settings(
         name=top.text("name", Path(where).stem),
@@ -214,6 +216,7 @@ def _settings(document: Mapping[str, Any], where: str, folder: Path, faults: lis
         start=start if start is not None else np.datetime64("NaT", "ns"),
         end=end if end is not None else np.datetime64("NaT", "ns"),
         output=None if output is None else folder / output,
+        paris=None if paris is None else folder / paris,
         solver=top.text("solver", "batch", among=solve.__all__),
         observations=tuple(_observations(table) for table in top.tables("observations")),
         sectors=tuple(_sector(table, periods, lengths) for table in top.tables("sector")),
@@ -225,6 +228,7 @@ def _settings(document: Mapping[str, Any], where: str, folder: Path, faults: lis
         totals=totals.text("by", "sector", among=("sector", "province", "basis")),
         unit=totals.text("unit", "kt yr-1", among=[f"{mass} yr-1" for mass in MASS_UNITS]),
         store=None if store is None else folder / store,
+        sparse_bytes=round((top.number("sparse_gb", 1.0, low=0.0) or 0.0) * 2**30),
         document=document,
         members=tuple(_members(document, where, [])),
     )
