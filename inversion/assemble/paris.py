@@ -16,8 +16,10 @@ import numpy as np
 import scipy.sparse
 import xarray as xr
 
+from inversion import crosscheck
 from inversion.assemble.block import Block
-from inversion.assemble.problem import Assembled
+from inversion.assemble.problem import Assembled, region_shares
+from inversion.assemble.sector import Sector
 from inversion.covariance.operator import Array
 from inversion.datasets import CONCENTRATION, FLUX, FLUX_UNITS
 from inversion.errors import AssemblyError
@@ -64,7 +66,8 @@ def fluxes(
         Of its problem.
     gas : str
     regions : xr.Dataset, optional
-        From `inversion.regions.fractions`: totals by region with their covariance, kg yr-1.
+        From `inversion.regions.fractions`: totals by region with their covariances, kg yr-1. `skyledger crosscheck`
+        reads a file of one time.
     molar_mass : float, optional
         kg mol-1, of a gas that `qc.units` does not know.
 
@@ -95,8 +98,11 @@ def fluxes(
     area = cell_area(grid["latitude"], grid["longitude"])
     variables["cell_area"] = (("latitude", "longitude"), area.values, area.attrs)
     if regions is not None:
-        variables |= _countries(intervals, posterior, regions, molar_mass_of(gas, molar_mass))
-    ds = xr.Dataset(variables, _flux_coords(intervals, grid, regions), _attributes(posterior, "fluxes"))
+        sectors = {sector.name: sector for block in assembled.blocks for sector in block.sectors}
+        variables |= _countries(intervals, posterior, regions, molar_mass_of(gas, molar_mass), sectors)
+    window = f"{intervals[0].start}/{intervals[-1].end}"
+    attrs = _attributes(posterior, "fluxes") | _for_the_crosscheck(posterior, gas, window)
+    ds = xr.Dataset(variables, _flux_coords(intervals, grid, regions), attrs)
     require(ds, FLUX)
     return ds
 
@@ -200,33 +206,37 @@ def _stacked(parts: list[tuple[Array, Array, Array, Array]], grid: xr.Dataset) -
     return [np.stack(columns).reshape(shape) for columns in zip(*parts, strict=True)]
 
 
-def _countries(intervals: list[_Interval], posterior: Posterior, regions: xr.Dataset, mass: float) -> dict[str, Any]:
-    """Return totals by region in kg yr-1 with the covariance of the posterior."""
+def _countries(
+    intervals: list[_Interval], posterior: Posterior, regions: xr.Dataset, mass: float, sectors: dict[str, Sector]
+) -> dict[str, Any]:
+    """Return totals by region in kg yr-1 with their covariances."""
+    labels = [str(code) for code in regions["country"].values]
     share = regions["country_fraction"].transpose("country", "latitude", "longitude")
-    cells = (share * regions["cell_area"]).values.reshape(share.sizes["country"], -1) * (mass * SECONDS_PER_YEAR)
-    columns: dict[str, list[Array]] = {"prior": [], "posterior": [], "before": [], "covariance": []}
+    columns: dict[str, list[Array]] = {"prior": [], "posterior": [], "before": [], "after": []}
     for interval in intervals:
-        W = np.zeros((len(cells), posterior.problem.n_state))
-        W[:, interval.places] = cells @ interval.fields
+        W = np.zeros((len(labels), posterior.problem.n_state))
+        for name in dict.fromkeys(interval.sectors.tolist()):
+            own = region_shares(share, sectors[name])
+            cells = np.stack([own.get(label, np.zeros_like(own["domain"])) for label in labels])
+            kept = np.flatnonzero(interval.sectors == name)
+            area = regions["cell_area"].values.ravel() * (mass * SECONDS_PER_YEAR)
+            W[:, interval.places[kept]] = (cells * area) @ interval.fields[:, kept]
         columns["prior"].append(posterior.prior_total(W).values)
         columns["posterior"].append(posterior.total(W).values)
-        columns["before"].append(posterior.prior_stdev(W).values)
-        columns["covariance"].append(posterior.covariance(W).values)
-    flat, units = ("country", "time"), {"units": "kg yr-1", "cell_methods": "country: point time: mean"}
-    covariance = np.stack(columns["covariance"], axis=2)
-    after = np.sqrt(np.einsum("kkt->kt", covariance))
-    return {
-        "country_fraction": (share.dims, share.values, {"units": "1", "standard_name": "area_fraction"}),
-        "flux_total_prior_country": (flat, np.stack(columns["prior"], axis=1), units),
-        "flux_total_posterior_country": (flat, np.stack(columns["posterior"], axis=1), units),
-        "stdev_flux_total_prior_country": (flat, np.stack(columns["before"], axis=1), units),
-        "stdev_flux_total_posterior_country": (flat, after, units),
-        "covariance_flux_total_posterior_country": (
-            ("country", "country_2", "time"),
-            covariance,
-            {"units": "kg2 yr-2", "cell_methods": "country: point country_2: point time: mean"},
-        ),
+        columns["before"].append(posterior.prior_covariance(W).values)
+        columns["after"].append(posterior.covariance(W).values)
+    found: dict[str, Any] = {
+        "country_fraction": (share.dims, share.values, {"units": "1", "standard_name": "area_fraction"})
     }
+    units = {"units": "kg yr-1", "cell_methods": "country: point time: mean"}
+    square = {"units": "kg2 yr-2", "cell_methods": "country: point country_2: point time: mean"}
+    for kind, spread in (("prior", "before"), ("posterior", "after")):
+        covariance = np.stack(columns[spread], axis=2)
+        sigma = np.sqrt(np.einsum("kkt->kt", covariance))
+        found[f"flux_total_{kind}_country"] = (("country", "time"), np.stack(columns[kind], axis=1), units)
+        found[f"stdev_flux_total_{kind}_country"] = (("country", "time"), sigma, units)
+        found[f"covariance_flux_total_{kind}_country"] = (("country", "country_2", "time"), covariance, square)
+    return found
 
 
 def _flux_coords(intervals: list[_Interval], grid: xr.Dataset, regions: xr.Dataset | None) -> dict[str, Any]:
@@ -239,7 +249,9 @@ def _flux_coords(intervals: list[_Interval], grid: xr.Dataset, regions: xr.Datas
     }
     if regions is not None:
         codes = regions["country"].values.astype(str).astype(object)
+        names = [n for n in ("gbt2260", "name_zh", "name_en", "covered") if n in regions.coords]
         coords |= {"country": ("country", codes), "country_2": ("country_2", codes)}
+        coords |= {name: ("country", regions[name].values) for name in names}
     return coords
 
 
@@ -254,6 +266,15 @@ def _axis(name: str, units: str) -> dict[str, str]:
 def _plain(name: str) -> str:
     """Return a sector's name as part of a variable's name."""
     return re.sub(r"\W+", "_", name.strip().lower()).strip("_") or "sector"
+
+
+def _for_the_crosscheck(posterior: Posterior, gas: str, window: str) -> dict[str, str]:
+    """Return what `report.read_totals` wants to know."""
+    row = np.ones((1, posterior.problem.n_state))
+    whole = xr.DataArray(row, {"region": ["domain"]}, ("region", "state"), attrs={"units": "kt yr-1"})
+    said = crosscheck.totals(posterior, whole).attrs
+    about = {"gas": gas, "window": window, "units": "kt yr-1", "findings": said["findings"]}
+    return {f"crosscheck_{key}": str(value) for key, value in {**about, "diagnostics": said["diagnostics"]}.items()}
 
 
 def _attributes(posterior: Posterior, what: str) -> dict[str, Any]:

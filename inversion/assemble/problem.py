@@ -52,7 +52,6 @@ class Assembled:
         *,
         unit: str = "kt yr-1",
         shares: xr.DataArray | None = None,
-        sector_shares: Mapping[str, xr.DataArray] | None = None,
         molar_mass: Mapping[str, float] | None = None,
     ) -> xr.DataArray:
         """Return the aggregate W that sums the scaled fluxes to totals.
@@ -65,10 +64,7 @@ class Assembled:
             kg, t, kt or Mt, per year.
         shares : xr.DataArray (region, latitude, longitude), optional
             Shares of cells in regions to total by beside the whole domain: ``country_fraction`` of
-            `inversion.regions.fractions`; its first dimension may have any name.
-        sector_shares : mapping of sector to xr.DataArray, optional
-            Shares of single sectors, of the same regions: ``share`` of `inventory.gridding.allocate`, which keeps the
-            totals of the ledger it was made from.
+            `inversion.regions.fractions`; its first dimension may have any name. A sector's own `share` goes first.
         molar_mass : mapping of gas to float [kg mol-1], optional
             Of gases other than those of `qc.units`.
 
@@ -86,7 +82,7 @@ class Assembled:
             for number, sector in enumerate(block.sectors):
                 mass = molar_mass_of(sector.gas, (molar_mass or {}).get(sector.gas)) * SECONDS_PER_YEAR
                 start = offset + number * block.periods * block.basis.size
-                for name, share in _regions((sector_shares or {}).get(sector.name, shares), area.size).items():
+                for name, share in region_shares(shares, sector).items():
                     density = means[number] * (area * share * mass / mass_unit(unit)) * weight[:, None]
                     each = density @ block.basis.weights.T
                     keys = [(sector.gas, "all", name)] + ([(sector.gas, sector.name, name)] if name == _DOMAIN else [])
@@ -102,7 +98,6 @@ class Assembled:
         regions: xr.Dataset,
         *,
         unit: str = "kt yr-1",
-        sector_shares: Mapping[str, xr.DataArray] | None = None,
         molar_mass: float | None = None,
     ) -> xr.DataArray:
         """Return the aggregate of all sectors of a gas by region, as `crosscheck.compare` takes it.
@@ -112,7 +107,7 @@ class Assembled:
         gas : str
         regions : xr.Dataset
             From `inversion.regions.fractions`.
-        unit, sector_shares, molar_mass
+        unit, molar_mass
             As `totals`.
 
         Returns
@@ -122,7 +117,7 @@ class Assembled:
         """
         heavy = None if molar_mass is None else {gas: molar_mass}
         shares = regions["country_fraction"]
-        W = self.totals(unit=unit, shares=shares, sector_shares=sector_shares, molar_mass=heavy)
+        W = self.totals(unit=unit, shares=shares, molar_mass=heavy)
         place = {
             str(region): k
             for k, (g, region) in enumerate(zip(W["gas"].values, W["region"].values, strict=True))
@@ -141,15 +136,23 @@ class Assembled:
         )
 
 
-def _regions(shares: xr.DataArray | None, cells: int) -> dict[str, Array]:
-    regions: dict[str, Array] = {_DOMAIN: np.ones(cells)}
-    if shares is not None:
-        dim = next(str(d) for d in shares.dims if d not in ("latitude", "longitude"))
-        ordered = shares.transpose(dim, "latitude", "longitude")
-        for label, share in zip(ordered[dim].values, ordered.values, strict=True):
-            if share.any():
-                regions[str(label)] = share.astype(np.float64).ravel()
+def region_shares(shares: xr.DataArray | None, sector: Sector) -> dict[str, Array]:
+    """Return the share (cells,) of each region in a sector's flux; the whole domain first."""
+    regions: dict[str, Array] = {_DOMAIN: np.ones(sector.flux.sizes["latitude"] * sector.flux.sizes["longitude"])}
+    if shares is None:
+        return regions
+    known = _by_label(sector.share) if sector.share is not None else {}
+    for label, share in _by_label(shares).items():
+        if share.any():
+            regions[label] = known.get(label, share)
     return regions
+
+
+def _by_label(shares: xr.DataArray) -> dict[str, Array]:
+    dim = next(str(d) for d in shares.dims if d not in ("latitude", "longitude"))
+    ordered = shares.transpose(dim, "latitude", "longitude")
+    pairs = zip(ordered[dim].values, ordered.values, strict=True)
+    return {str(label): share.astype(np.float64).ravel() for label, share in pairs}
 
 
 def _table(table: Mapping[tuple[str, str, str], Array], unit: str) -> xr.DataArray:

@@ -34,6 +34,9 @@ class Sector:
     prior, sigma : float
         Scaling the prior expects, and its standard deviation in one region and period. A correction to a flux that may
         vanish (a biosphere) is a sector of its own, with a flux that does not, and ``prior = 0``.
+    share : xr.DataArray (region, latitude, longitude), optional
+        Part of each cell's flux that belongs to a region, where that is known better than by area: ``share`` of
+        `inventory.gridding.allocate`. Totals of those regions are then those of the ledger.
     fixed : bool
         The sector is not estimated: its signal is a boundary term of its own, named, held where it is.
 
@@ -52,6 +55,7 @@ class Sector:
     clock: float | str = "solar"
     prior: float = 1.0
     sigma: float = 0.5
+    share: xr.DataArray | None = None
     fixed: bool = False
 
     def __post_init__(self) -> None:

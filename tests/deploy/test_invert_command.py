@@ -19,7 +19,7 @@ from deploy.jobs.inversion.settings import merged
 from ingest import catalogue, products
 from ingest.database import connect
 from ingest.migrate import migrate
-from inversion import crosscheck, inventory, regions
+from inversion import crosscheck, inventory, regions, report
 from inversion.assemble import Sector, Stream
 from inversion.assemble.sensitivity import signal
 from inversion.datasets import CONCENTRATION, FLUX, POSTERIOR
@@ -444,6 +444,13 @@ def test_a_ledger_is_the_prior_and_is_compared_with(tmp_path):
     table = crosscheck.compare(first.posterior, inventory.read(config.parent / "ledger.csv"), A)
     assert set(table["verdict"].values) <= {"agree", "higher", "lower", "not resolved"}
     assert table.sel(region="CN-GZ")["inventory_notation"].item() == "NE"
+    # The file for PARIS goes to the cross-check's own command.
+    (written, _) = job.write_paris(outcome, config.parent / "march")
+    assert written.name == "march_flux_ch4.nc"
+    totals = report.read_totals(written)
+    np.testing.assert_allclose(totals["inversion"].sel(region="CN-HN"), first.posterior.total(A).sel(region="CN-HN"))
+    again = crosscheck.compare(totals, inventory.read(config.parent / "ledger.csv"))
+    assert again["region"].values.tolist() == table["region"].values.tolist()
 
 
 def test_hours_from_the_store(tmp_path, plain_dsn):

@@ -42,8 +42,6 @@ class Inputs:
 
     settings: Settings
     digests: dict[str, str] = field(default_factory=dict)
-    shares: dict[str, xr.DataArray] = field(default_factory=dict)
-    """Of sectors from a ledger: the part of each cell's flux that is a province's."""
 
     def paths(self, pattern: str) -> list[Path]:
         """Return the files of a pattern, relative to the configuration's folder, and note their digests."""
@@ -129,22 +127,27 @@ class Inputs:
         return {s.name: self._sector(s, grid, start) for s in self.settings.sectors}
 
     def _sector(self, wanted: SectorSettings, grid: xr.Dataset, start: np.datetime64) -> Sector:
+        share = None
+        if wanted.ledger is not None:
+            gridded = self._gridded(wanted.gas, wanted.ledger, grid)
+            flux, share = gridded["flux"], gridded["share"]
+        else:
+            flux = self._flux(wanted, grid, start)
         return Sector(
             name=wanted.name,
             gas=wanted.gas,
-            flux=self._flux(wanted, grid, start),
+            flux=flux,
             month=wanted.profiles.get("month"),
             weekday=wanted.profiles.get("weekday"),
             hour=wanted.profiles.get("hour"),
             clock=wanted.clock,
             prior=wanted.prior,
             sigma=wanted.sigma,
+            share=share,
             fixed=wanted.fixed,
         )
 
     def _flux(self, wanted: SectorSettings, grid: xr.Dataset, start: np.datetime64) -> xr.DataArray:
-        if wanted.ledger is not None:
-            return self._gridded(wanted.name, wanted.gas, wanted.ledger, grid)
         if wanted.flux is None:
             shape = (grid.sizes["latitude"], grid.sizes["longitude"])
             coords = {name: grid[name].values for name in ("latitude", "longitude")}
@@ -164,8 +167,8 @@ class Inputs:
             found, wanted.gas, grid, variable=wanted.variable, units=wanted.units, start=start, end=self.settings.end
         )
 
-    def _gridded(self, name: str, gas: str, wanted: LedgerSettings, grid: xr.Dataset) -> xr.DataArray:
-        """Return the flux that a ledger's provinces make on the grid, its totals kept."""
+    def _gridded(self, gas: str, wanted: LedgerSettings, grid: xr.Dataset) -> xr.Dataset:
+        """Return the flux that a ledger's provinces make on the grid, its totals kept by their shares."""
         (path,) = self.paths(wanted.file)
         mapping = None if wanted.mapping is None else self.paths(wanted.mapping)[0]
         book = inventory.read(path, mapping=mapping, encoding=wanted.encoding)
@@ -177,9 +180,7 @@ class Inputs:
         if wanted.proxy is not None:
             (file,) = self.paths(wanted.proxy)
             proxy = self._on_grid(file, str(wanted.proxy_variable), grid).values
-        gridded = gridding.allocate(rates, there, gas, proxy=proxy)
-        self.shares[name] = gridded["share"]
-        return gridded["flux"]
+        return gridding.allocate(rates, there, gas, proxy=proxy)
 
     def basis(self, name: str, streams: list[Stream], sectors: list[Sector]) -> Basis:
         """Return a basis on the grid of the footprints."""

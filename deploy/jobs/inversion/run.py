@@ -111,8 +111,7 @@ def assemble(settings: Settings) -> tuple[Assembled, xr.DataArray]:
         store=settings.store,
     )
     shares = provinces(grid) if settings.totals == "province" else _shares(settings, blocks)
-    own = inputs.shares if settings.totals == "province" else {}
-    return assembled, assembled.totals(unit=settings.unit, shares=shares, sector_shares=own)
+    return assembled, assembled.totals(unit=settings.unit, shares=shares)
 
 
 def run(settings: Settings, *, ensemble: bool = False, told: Callable[[str], None] | None = None) -> Outcome:
