@@ -7,7 +7,7 @@ scaling x_r of the regions is a scaling Σ_r M_rc x_r of the cells: H_basis = H_
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -40,6 +40,9 @@ class Basis:
         Middle of each region.
     grid : xr.Dataset
         ``latitude``, ``longitude``: centres of the cells.
+    origin : bool
+        The shares are of what regions emit, as a ledger says, not of ground: what is scaled with a region is all of
+        that region's emissions and of no other's.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Basis:
     longitude: np.ndarray
     latitude: np.ndarray
     grid: xr.Dataset
+    origin: bool = False
 
     @property
     def size(self) -> int:
@@ -72,7 +76,7 @@ def cells(grid: xr.Dataset) -> Basis:
     return Basis("cells", names, scipy.sparse.identity(names.size, format="csr"), longitude, latitude, _axes(grid))
 
 
-def fractions(share: xr.DataArray, *, name: str = "regions") -> Basis:
+def fractions(share: xr.DataArray, *, name: str = "regions", origin: bool = False) -> Basis:
     """Return the basis of regions that cover parts of cells, and `ELSEWHERE` for the rest.
 
     Parameters
@@ -81,6 +85,8 @@ def fractions(share: xr.DataArray, *, name: str = "regions") -> Basis:
         Share of each cell in each region, 0 to 1, together 1 at most: as ``country_fraction`` of `regions.fractions`,
         whose first dimension may have any name.
     name : str
+    origin : bool
+        The shares are of emissions (``share`` of `inventory.gridding.allocate`), see `Basis`.
 
     Returns
     -------
@@ -106,7 +112,7 @@ def fractions(share: xr.DataArray, *, name: str = "regions") -> Basis:
     rest = np.clip(1.0 - kept.sum(axis=0), 0.0, None)
     if rest.max() > _ROUNDING:
         kept, labels = np.vstack([kept, rest]), [*labels, ELSEWHERE]
-    return _centred(name, labels, scipy.sparse.csr_matrix(kept), share.to_dataset(name="share"))
+    return replace(_centred(name, labels, scipy.sparse.csr_matrix(kept), share.to_dataset(name="share")), origin=origin)
 
 
 def mask(number: xr.DataArray, *, name: str = "mask") -> Basis:

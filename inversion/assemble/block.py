@@ -49,6 +49,8 @@ class Block:
         edges = np.asarray(self.edges).astype("datetime64[ns]")
         if edges.size < 2 or (np.diff(edges) <= np.timedelta64(0)).any():
             faults.append(f"Its periods have the edges {edges}, expected two or more that increase.")
+        if len(self.sectors) > 1 and any(sector.regional_sigma is not None for sector in self.sectors):
+            faults.append("A sector with a sigma for each region must be a block of its own.")
         if not self.sectors:
             faults.append("It has no sector.")
         for sector in self.sectors:
@@ -80,11 +82,19 @@ class Block:
 
     def covariance(self) -> Covariance:
         """Return B of the scalings."""
+        time = self._time()
+        by_region = self.sectors[0].regional_sigma
+        if by_region is not None:
+            # The mean over all periods carries less of the error than one period does: scaled so that it keeps its σ.
+            weight = np.diff(self.edges) / (self.edges[-1] - self.edges[0])
+            spread = float(np.sqrt(weight @ time.matvec(weight)))
+            own = [by_region.get(str(region), self.sectors[0].sigma) / spread for region in self.basis.region]
+            return Kronecker(time, self._space(np.array(own)), name=f"B of {self.sectors[0].name}")
         sigma = np.array([sector.sigma for sector in self.sectors])
         names = ", ".join(sector.name for sector in self.sectors)
         matrix = np.eye(sigma.size) if self.correlation is None else np.asarray(self.correlation, np.float64)
         between = Dense(matrix * np.outer(sigma, sigma), name=f"correlation of the sectors {names}")
-        return Kronecker(between, self._time(), self._space(), name=f"B of {names}")
+        return Kronecker(between, time, self._space(np.ones(self.basis.size)), name=f"B of {names}")
 
     def _time(self) -> Covariance:
         if self.length_days is None or self.periods == 1:
@@ -92,11 +102,11 @@ class Block:
         middle = self.edges[:-1] + np.diff(self.edges) // 2
         return temporal(middle, length_days=self.length_days, nugget=self.nugget)
 
-    def _space(self) -> Covariance:
+    def _space(self, sigma: Array) -> Covariance:
         if self.length_km is None or self.basis.size == 1:
-            return Diagonal(np.ones(self.basis.size))
+            return Diagonal(sigma**2)
         place = (self.basis.longitude, self.basis.latitude)
-        return spatial(*place, length_km=self.length_km, kind=self.kind, nugget=self.nugget)
+        return spatial(*place, sigma=sigma, length_km=self.length_km, kind=self.kind, nugget=self.nugget)
 
     def prior(self) -> xr.DataArray:
         """Return x_a (state) with the labels of the states."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
@@ -17,8 +17,9 @@ import scipy.sparse
 import xarray as xr
 
 from inversion import crosscheck
+from inversion.assemble.basis import Basis
 from inversion.assemble.block import Block
-from inversion.assemble.problem import Assembled, region_shares
+from inversion.assemble.problem import Assembled, region_shares, regional
 from inversion.assemble.sector import Sector
 from inversion.covariance.operator import Array
 from inversion.datasets import CONCENTRATION, FLUX, FLUX_UNITS
@@ -39,7 +40,8 @@ _TIME: Final = {"standard_name": "time", "axis": "T", "bounds": "time_bnds"}
 class _Interval:
     """A stretch of time in which no period ends: the states that rule it, and what they do to the cells.
 
-    ``places`` (k,) are states, ``fields`` (cells, k) the flux of a cell for a scaling of 1, ``sectors`` (k,) names.
+    ``places`` (k,) are states, ``fields`` (cells, k) the flux of a cell for a scaling of 1, ``sectors`` (k,) names,
+    ``means`` the sectors' own fluxes (cells,).
     """
 
     start: np.datetime64
@@ -47,6 +49,13 @@ class _Interval:
     places: np.ndarray
     fields: scipy.sparse.csr_matrix
     sectors: np.ndarray
+    means: Mapping[str, Array]
+    parts: tuple[tuple[Sector, Basis], ...]
+
+    def groups(self) -> Iterator[tuple[tuple[Sector, Basis], np.ndarray]]:
+        """Yield each sector with its basis, and the columns that are its own."""
+        for sector, basis in self.parts:
+            yield (sector, basis), np.flatnonzero(self.sectors == sector.name)
 
 
 def fluxes(
@@ -98,8 +107,7 @@ def fluxes(
     area = cell_area(grid["latitude"], grid["longitude"])
     variables["cell_area"] = (("latitude", "longitude"), area.values, area.attrs)
     if regions is not None:
-        sectors = {sector.name: sector for block in assembled.blocks for sector in block.sectors}
-        variables |= _countries(intervals, posterior, regions, molar_mass_of(gas, molar_mass), sectors)
+        variables |= _countries(intervals, posterior, regions, molar_mass_of(gas, molar_mass))
     window = f"{intervals[0].start}/{intervals[-1].end}"
     attrs = _attributes(posterior, "fluxes") | _for_the_crosscheck(posterior, gas, window)
     ds = xr.Dataset(variables, _flux_coords(intervals, grid, regions), attrs)
@@ -167,16 +175,19 @@ def _intervals(assembled: Assembled, gas: str) -> Iterator[_Interval]:
     known = {id(block): block.means() for block in mine}
     for start, end in itertools.pairwise(edges):
         places, fields, sectors = [], [], []
+        means: dict[str, Array] = {}
+        parts: list[tuple[Sector, Basis]] = []
         for offset, block in zip(offsets, assembled.blocks, strict=False):
             for number, sector in enumerate(block.sectors):
                 if sector.gas == gas:
                     period = int(block.period_of(np.array([start]))[0])
                     places.append(_states(block, number, period) + offset)
-                    mean = scipy.sparse.diags(known[id(block)][number, period])
-                    fields.append(mean @ block.basis.weights.T)
+                    means[sector.name] = known[id(block)][number, period]
+                    parts.append((sector, block.basis))
+                    fields.append(scipy.sparse.diags(means[sector.name]) @ block.basis.weights.T)
                     sectors += [sector.name] * block.basis.size
         whole = scipy.sparse.hstack(fields, format="csr")
-        yield _Interval(start, end, np.concatenate(places), whole, np.array(sectors))
+        yield _Interval(start, end, np.concatenate(places), whole, np.array(sectors), means, tuple(parts))
 
 
 def _states(block: Block, number: int, period: int) -> np.ndarray:
@@ -206,21 +217,19 @@ def _stacked(parts: list[tuple[Array, Array, Array, Array]], grid: xr.Dataset) -
     return [np.stack(columns).reshape(shape) for columns in zip(*parts, strict=True)]
 
 
-def _countries(
-    intervals: list[_Interval], posterior: Posterior, regions: xr.Dataset, mass: float, sectors: dict[str, Sector]
-) -> dict[str, Any]:
+def _countries(intervals: list[_Interval], posterior: Posterior, regions: xr.Dataset, mass: float) -> dict[str, Any]:
     """Return totals by region in kg yr-1 with their covariances."""
     labels = [str(code) for code in regions["country"].values]
     share = regions["country_fraction"].transpose("country", "latitude", "longitude")
     columns: dict[str, list[Array]] = {"prior": [], "posterior": [], "before": [], "after": []}
     for interval in intervals:
         W = np.zeros((len(labels), posterior.problem.n_state))
-        for name in dict.fromkeys(interval.sectors.tolist()):
-            own = region_shares(share, sectors[name])
-            cells = np.stack([own.get(label, np.zeros_like(own["domain"])) for label in labels])
-            kept = np.flatnonzero(interval.sectors == name)
-            area = regions["cell_area"].values.ravel() * (mass * SECONDS_PER_YEAR)
-            W[:, interval.places[kept]] = (cells * area) @ interval.fields[:, kept]
+        for (sector, basis), kept in interval.groups():
+            density = interval.means[sector.name] * regions["cell_area"].values.ravel() * (mass * SECONDS_PER_YEAR)
+            own = region_shares(share, sector)
+            for k, label in enumerate(labels):
+                if label in own:
+                    W[k, interval.places[kept]] = regional(basis, density[None], label, own[label])[0]
         columns["prior"].append(posterior.prior_total(W).values)
         columns["posterior"].append(posterior.total(W).values)
         columns["before"].append(posterior.prior_covariance(W).values)

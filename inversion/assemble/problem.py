@@ -12,6 +12,7 @@ import scipy.sparse
 import xarray as xr
 
 from inversion.assemble.background import Background, Boundary, held, impossible
+from inversion.assemble.basis import Basis
 from inversion.assemble.block import Block
 from inversion.assemble.noticed import noticed
 from inversion.assemble.observed import Stream
@@ -83,8 +84,8 @@ class Assembled:
                 mass = molar_mass_of(sector.gas, (molar_mass or {}).get(sector.gas)) * SECONDS_PER_YEAR
                 start = offset + number * block.periods * block.basis.size
                 for name, share in region_shares(shares, sector).items():
-                    density = means[number] * (area * share * mass / mass_unit(unit)) * weight[:, None]
-                    each = density @ block.basis.weights.T
+                    density = means[number] * (area * mass / mass_unit(unit)) * weight[:, None]
+                    each = regional(block.basis, density, name, share)
                     keys = [(sector.gas, "all", name)] + ([(sector.gas, sector.name, name)] if name == _DOMAIN else [])
                     for key in keys:
                         row = table.setdefault(key, np.zeros(size))
@@ -146,6 +147,19 @@ def region_shares(shares: xr.DataArray | None, sector: Sector) -> dict[str, Arra
         if share.any():
             regions[label] = known.get(label, share)
     return regions
+
+
+def regional(basis: Basis, density: Array, label: str, share: Array) -> Array:
+    """Return what of a density (k, cells) is a region's, by the basis's own regions (k, R).
+
+    Where the basis goes by origin, a region's part is what is scaled with it; else its share of each cell.
+    """
+    if not basis.origin or label == _DOMAIN:
+        return np.asarray((basis.weights @ (density * share).T).T)
+    each = np.zeros((len(density), basis.size))
+    for r in np.flatnonzero(basis.region == label):
+        each[:, r] = np.asarray(basis.weights[[r]] @ density.T).ravel()
+    return each
 
 
 def _by_label(shares: xr.DataArray) -> dict[str, Array]:

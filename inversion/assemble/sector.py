@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +35,9 @@ class Sector:
     prior, sigma : float
         Scaling the prior expects, and its standard deviation in one region and period. A correction to a flux that may
         vanish (a biosphere) is a sector of its own, with a flux that does not, and ``prior = 0``.
+    regional_sigma : mapping of region to float, optional
+        Standard deviations by region instead of `sigma`, of the mean over all periods: as a ledger states them. Such a
+        sector is a block of its own. A region that is not named keeps `sigma`.
     share : xr.DataArray (region, latitude, longitude), optional
         Part of each cell's flux that belongs to a region, where that is known better than by area: ``share`` of
         `inventory.gridding.allocate`. Totals of those regions are then those of the ledger.
@@ -55,6 +59,7 @@ class Sector:
     clock: float | str = "solar"
     prior: float = 1.0
     sigma: float = 0.5
+    regional_sigma: Mapping[str, float] | None = None
     share: xr.DataArray | None = None
     fixed: bool = False
 
@@ -72,6 +77,8 @@ class Sector:
                 faults.append(f"Its profile {name!r} has {len(profile)} values, expected {size}, none below 0.")
         if not (isinstance(self.clock, int | float) or self.clock == "solar"):
             faults.append(f"Its clock is {self.clock!r}, expected 'solar' or hours ahead of UTC.")
+        if self.regional_sigma is not None and not all(value > 0 for value in self.regional_sigma.values()):
+            faults.append("Some of its regions have a sigma that is not above zero.")
         if not self.sigma > 0:
             faults.append(f"Its sigma is {self.sigma}, expected a number above zero; what is known is `fixed`.")
         if faults:

@@ -570,3 +570,42 @@ def test_an_H_that_does_not_fit_is_kept_on_disk(tmp_path):
     assert "sparse" in "".join(sparse.lines())
     assert "dask" in "".join(stored.lines())
     np.testing.assert_allclose(stored.posterior.mean.values, sparse.posterior.mean.values, rtol=1e-9)
+
+
+def test_the_ledgers_own_errors(tmp_path):
+    """σ of a ledger by province: kept by the prior's totals over the window, however many periods there are."""
+
+    def change(path):
+        (path / "ledger.csv").write_text(LEDGER)
+        text = path.joinpath("march.toml").read_text()
+        text = text[: text.index("[[covariance.correlation]]")] + text[text.index("[background.ch4]") :]
+        path.joinpath("march.toml").write_text(text[: text.index("[[ensemble]]")])
+        changed(
+            path / "march.toml",
+            ('flux = "energy.nc" ', 'ledger = { file = "ledger.csv" }\nperiods = 2'),
+            ('variable = "emissions"\nsigma = 0.5 ', 'sigma = "ledger" '),
+            ('basis = "seen"', 'basis = "provinces"\nlength_km = 0'),
+            ('by = "sector"', 'by = "province"'),
+        )
+
+    config = folder(tmp_path / "case", scalings=None, change=change)
+    text = config.read_text()
+    rice = text[text.index('[[sector]]\nname = "rice"') : text.index("[basis.seen]")]
+    config.write_text(text.replace(rice, ""))
+    first = job.run(job.read(config)).members[0]
+    W = first.totals
+    row = int(np.flatnonzero(W["region"].values == "CN-HN")[0])
+    prior, sigma = (float(f(W).values[row]) for f in (first.posterior.prior_total, first.posterior.prior_stdev))
+    assert first.posterior.problem.n_state > 4
+    covered = regions.fractions(LATITUDE, LONGITUDE)["covered"].sel(country="CN-HN").item()
+    assert prior == pytest.approx(1690 * covered, rel=1e-9)
+    assert sigma / prior == pytest.approx(170 / 1690, rel=1e-9)
+    (written, _) = job.write_paris(job.run(job.read(config)), config.parent / "march")
+    share = opened(written)["flux_total_prior_country"].sel(country="CN-HN").values / 1e6
+    np.testing.assert_allclose(share, prior, rtol=1e-9)
+    (config.parent / "ledger.csv").write_text(LEDGER.replace("1690,kt,170", "1690,kt,"))
+    with pytest.raises(DeployError, match=r"ledger.csv states no σ for CN-HN; give the sector 'energy' a number"):
+        job.run(job.read(config))
+    changed(config, ('basis = "provinces"', 'basis = "seen"'))
+    with pytest.raises(DeployError, match="has the σ of its ledger: give it a basis of provinces"):
+        job.read(config)

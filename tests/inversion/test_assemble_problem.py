@@ -71,7 +71,7 @@ def test_states_are_labelled_in_the_order_of_B():
     B = assembled.problem.B.to_dense()
     assert isinstance(assembled.problem.B, Kronecker)
     i, j = 0, 12 + 6 + 3  # sector a, first period, first region; sector b, second period, fourth region
-    away = parts._space().to_dense()[0, 3]
+    away = parts._space(np.ones(6)).to_dense()[0, 3]
     assert B[i, j] == pytest.approx(0.3 * 0.6 * -0.4 * np.exp(-2.5 / 10) * away, rel=1e-12)
 
 

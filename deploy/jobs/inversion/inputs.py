@@ -127,10 +127,11 @@ class Inputs:
         return {s.name: self._sector(s, grid, start) for s in self.settings.sectors}
 
     def _sector(self, wanted: SectorSettings, grid: xr.Dataset, start: np.datetime64) -> Sector:
-        share = None
+        share, errors = None, None
         if wanted.ledger is not None:
-            gridded = self._gridded(wanted.gas, wanted.ledger, grid)
+            gridded, known = self._gridded(wanted, wanted.ledger, grid)
             flux, share = gridded["flux"], gridded["share"]
+            errors = known if wanted.sigma == "ledger" else None
         else:
             flux = self._flux(wanted, grid, start)
         return Sector(
@@ -142,7 +143,8 @@ class Inputs:
             hour=wanted.profiles.get("hour"),
             clock=wanted.clock,
             prior=wanted.prior,
-            sigma=wanted.sigma,
+            sigma=1.0 if isinstance(wanted.sigma, str) else wanted.sigma,
+            regional_sigma=errors,
             share=share,
             fixed=wanted.fixed,
         )
@@ -167,20 +169,29 @@ class Inputs:
             found, wanted.gas, grid, variable=wanted.variable, units=wanted.units, start=start, end=self.settings.end
         )
 
-    def _gridded(self, gas: str, wanted: LedgerSettings, grid: xr.Dataset) -> xr.Dataset:
-        """Return the flux that a ledger's provinces make on the grid, its totals kept by their shares."""
+    def _gridded(
+        self, sector: SectorSettings, wanted: LedgerSettings, grid: xr.Dataset
+    ) -> tuple[xr.Dataset, dict[str, float]]:
+        """Return the flux that a ledger's provinces make on the grid, kept by their shares, and their relative σ."""
         (path,) = self.paths(wanted.file)
         mapping = None if wanted.mapping is None else self.paths(wanted.mapping)[0]
         book = inventory.read(path, mapping=mapping, encoding=wanted.encoding)
         there = inside(grid)
         codes = [str(code) for code in there["country"].values]
         about = {"category": wanted.category, "period": wanted.period, "vintage": wanted.vintage}
-        rates = book.ledger(codes, gas=gas, **about).rate
+        ledger = book.ledger(codes, gas=sector.gas, **about)
+        relative = dict(zip(codes, np.abs(ledger.sigma / ledger.rate).tolist(), strict=True))
+        emits = np.nan_to_num(ledger.rate) != 0
+        unsure = [code for code, there_is in zip(codes, emits, strict=True) if there_is and not relative[code] > 0]
+        if sector.sigma == "ledger" and unsure:
+            msg = f"{path.name} states no σ for {', '.join(unsure)}; give the sector {sector.name!r} a number"
+            raise DeployError(msg)
         proxy = None
         if wanted.proxy is not None:
             (file,) = self.paths(wanted.proxy)
             proxy = self._on_grid(file, str(wanted.proxy_variable), grid).values
-        return gridding.allocate(rates, there, gas, proxy=proxy)
+        gridded = gridding.allocate(ledger.rate, there, sector.gas, proxy=proxy)
+        return gridded, {code: sigma for code, sigma in relative.items() if sigma > 0}
 
     def basis(self, name: str, streams: list[Stream], sectors: list[Sector]) -> Basis:
         """Return a basis on the grid of the footprints."""
@@ -189,7 +200,8 @@ class Inputs:
         if wanted.kind == "cells":
             return basis.cells(grid)
         if wanted.kind == "provinces":
-            return basis.fractions(provinces(grid), name="provinces")
+            own = sectors[0].share if len(sectors) == 1 else None
+            return basis.fractions(provinces(grid) if own is None else own, name="provinces", origin=own is not None)
         if wanted.kind == "quadtree":
             return basis.quadtree(information(streams, sectors), wanted.regions)
         if wanted.kind == "mask":

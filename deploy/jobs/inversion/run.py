@@ -198,10 +198,11 @@ def _blocks(settings: Settings, inputs: Inputs, streams: list[Stream], sectors: 
     groups: dict[tuple[Any, ...], list[SectorSettings]] = {}
     for wanted in settings.sectors:
         if not wanted.fixed:
-            key = (wanted.basis, wanted.periods, wanted.length_km, wanted.length_days)
+            alone = wanted.name if wanted.sigma == "ledger" else ""
+            key = (wanted.basis, wanted.periods, wanted.length_km, wanted.length_days, alone)
             groups.setdefault(key, []).append(wanted)
     _require_together(settings, groups)
-    for (basis, periods, length_km, length_days), group in groups.items():
+    for (basis, periods, length_km, length_days, _), group in groups.items():
         mine = tuple(sectors[wanted.name] for wanted in group)
         yield Block(
             sectors=mine,

@@ -84,7 +84,7 @@ class SectorSettings:
     profiles: Mapping[str, tuple[float, ...]]
     clock: float | str
     prior: float
-    sigma: float
+    sigma: float | str
     fixed: bool
     basis: str
     periods: str | float
@@ -254,6 +254,9 @@ def _disagreements(settings: Settings) -> list[str]:
         if sector.basis not in settings.bases:
             near = _near(sector.basis, settings.bases)
             found.append(f"the sector {sector.name!r} has the basis {sector.basis!r}{near}")
+        kind = settings.bases[sector.basis].kind if sector.basis in settings.bases else ""
+        if sector.sigma == "ledger" and kind != "provinces":
+            found.append(f"the sector {sector.name!r} has the σ of its ledger: give it a basis of provinces")
         if sum(source is not None for source in (sector.flux, sector.uniform, sector.ledger)) != 1:
             found.append(
                 f"the sector {sector.name!r} needs one of flux, a file, uniform, mol m-2 s-1, or ledger, a table"
@@ -344,7 +347,7 @@ def _sector(t: Table, periods: str | float, lengths: tuple[float | None, float |
         profiles=profiles,
         clock=clock,
         prior=t.number("prior", 1.0),
-        sigma=t.number("sigma", 0.5, low=1e-12),
+        sigma=_sigma(t),
         fixed=t.flag("fixed", False),
         basis=t.text("basis", "domain"),
         periods=_periods(t, "periods", periods),
@@ -354,6 +357,16 @@ def _sector(t: Table, periods: str | float, lengths: tuple[float | None, float |
     for table in (profile, t):
         table.close()
     return result
+
+
+def _sigma(t: Table) -> float | str:
+    """Return a number, or "ledger": as the ledger of the sector states it, province by province."""
+    if "sigma" not in t or t.holds_number("sigma"):
+        return float(t.number("sigma", 0.5, low=1e-12) or 0.5)
+    value = t.text("sigma", among=("ledger",))
+    if value is not None and "ledger" not in t:
+        t.fault("sigma", "is 'ledger', but the sector has no ledger")
+    return value or 0.5
 
 
 def _ledger(t: Table) -> LedgerSettings:
