@@ -6,10 +6,23 @@ import xarray as xr
 
 from deploy.jobs import inversion as job
 from inversion import solve
-from inversion.assemble import Block, Endpoints, ErrorModel, Sector, Stream, assemble, basis, from_columns, match
+from inversion.assemble import (
+    Block,
+    Curtain,
+    Endpoints,
+    ErrorModel,
+    Sector,
+    Stream,
+    assemble,
+    basis,
+    from_columns,
+    match,
+)
 from inversion.assemble.matching import open_footprints
 from inversion.datasets import FLUX_UNITS
+from inversion.transport import particles
 from inversion.transport.columns import read_columns
+from tests.inversion.air import uniform
 
 CONFIG = """
 name = "CO2 at Tacolneston"
@@ -112,3 +125,51 @@ def test_columns_of_harwell(shared):
     assert 1850 < y.mean() < 1950
     assert 1700 < float(assembled.problem.baseline().mean()) < 1950
     assert np.isfinite(solve.batch(assembled.problem).mean.values).all()
+
+
+def test_our_own_particles_from_file_to_posterior(tmp_path):
+    """Footprints of the particle model, kept on disk with hours, sides and endpoints, make a problem that is solved."""
+    met = uniform(1000.0, 0.35, wind=(8.0, 1.0), half=2.0)
+    grid = xr.Dataset(coords={"longitude": np.arange(-1.9, 2, 0.2), "latitude": np.arange(-1.9, 2, 0.2)})
+    time = np.array([86_400, 90_000, 93_600, 97_200], "datetime64[s]").astype("datetime64[ns]")
+    receptors = xr.Dataset(
+        {"time": ("receptor", time), "longitude": ("receptor", np.zeros(4)), "latitude": ("receptor", np.zeros(4)),
+         "height": ("receptor", np.full(4, 100.0)), "site": ("receptor", np.repeat("abc", 4))}
+    )  # fmt: skip
+    computed = particles.footprints(receptors, met, grid, particles=200, hours_back=8, hourly=True, endpoints=True)
+    computed.to_netcdf(tmp_path / "fp.nc")
+    obs = xr.Dataset(
+        {name: ("obs", np.full(4, value), {"units": "nmol mol-1"})
+         for name, value in (("mole_fraction", 1950.0), ("uncertainty", 1.0), ("stdev", 1.0))},
+        {"time": ("obs", time), "site": ("obs", np.repeat("abc", 4)),
+         **{name: ("obs", np.full(4, value)) for name, value in
+            (("longitude", 0.0), ("latitude", 0.0), ("height", 100.0), ("altitude", 0.0))}},
+    )  # fmt: skip
+    found = match(obs, open_footprints(tmp_path / "fp.nc"))
+    one = Stream("ch4", "in situ", found.observations, found.footprints, ErrorModel(5.0))
+    field = np.datetime64("1970-01-01", "ns") + np.arange(0, 49, 6) * np.timedelta64(1, "h")
+    high, lat, lon = np.array([0.0, 1000, 20_000]), np.array([-10.0, 0, 10]), np.array([-10.0, 0, 10])
+    x = 1900e-9 + 1e-9 * np.broadcast_to(lon, (field.size, 3, 3, 3))
+    dims = ("time", "level", "latitude", "longitude")
+    ct = xr.Dataset(
+        {"mole_fraction": (dims, x), "height": (dims, np.broadcast_to(high[None, :, None, None], x.shape))},
+        {"time": field, "latitude": lat, "longitude": lon}, {"source": "made up"},
+    )  # fmt: skip
+    terms = Endpoints(ct, 5.0).terms([one])
+    np.testing.assert_allclose(terms.H_b @ terms.b_a, 1900 + computed["end_longitude"].mean("particle"), rtol=1e-6)
+    flux = xr.DataArray(
+        np.full((20, 20), 5e-8), dims=("latitude", "longitude"), coords=grid.coords, attrs={"units": FLUX_UNITS}
+    )
+    window = np.array(["1970-01-01", "1970-01-03"], "datetime64[ns]")
+    blocks = [Block((Sector("all", "ch4", flux),), basis.cells(grid), window, length_km=50.0)]
+    curtain = Curtain(ct, 5.0, layers=(0.0, 1000.0, 20_000.0))
+    for background in (Endpoints(ct, 5.0), curtain):
+        assembled = assemble([one], blocks, {"ch4": background})
+        posterior = solve.batch(assembled.problem)
+        assert 0 < posterior.diagnostics.dofs_state < 4
+        assert (posterior.fitted.values > assembled.problem.simulate(assembled.problem.x_a).values).all()
+    # The wind is from the west: that is where the air comes in, a little below what the middle of the field holds.
+    shares = curtain.terms([one])
+    west = [k for k, term in enumerate(shares.term) if term.startswith("west")]
+    assert shares.H_b[:, west].sum() > 0.9 * 4
+    assert shares.b_a[west[0]] == pytest.approx(1898.0, abs=0.1)
