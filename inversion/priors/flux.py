@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,8 +72,8 @@ def read_flux(
     Returns
     -------
     xr.DataArray (time, latitude, longitude) [mol m-2 s-1]
-        Mass conserved; ``time`` is the start of each interval, ``time_end`` its end. A file without time gives one
-        interval without bounds (NaT).
+        Mass conserved; ``time`` is the start of each interval, ``time_end`` its end: by the file's bounds, or by its
+        times (on full days: starts; else middles). One time without bounds, or none, stands for always (NaT).
 
     Raises
     ------
@@ -79,18 +81,33 @@ def read_flux(
         Where there is no file, no such variable, units that are no flux, missing values, or a grid that is not covered.
     """
     files = _files(path)
-    parts = [part for file in files if (part := _read(file, gas, grid, variable, units, (start, end))) is not None]
     label = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} others"
-    if not parts:
+    with ExitStack() as stack:
+        opened = [_open(file, stack, gas, variable, units) for file in files]
+        bounds = _intervals(opened, label)
+        parts = [_load(one, span, grid, (start, end)) for one, span in zip(opened, bounds, strict=True)]
+    fields = [part for part in parts if part is not None]
+    if not fields:
         raise PriorError(label, [f"It holds nothing between {start} and {end}."])
-    if len(parts) > 1 and any(np.isnat(part["time"].values).any() for part in parts):
-        raise PriorError(label, ["The files have no time, so that there may be one only."])
-    whole = xr.concat(parts, "time", coords="minimal", compat="override", join="exact") if len(parts) > 1 else parts[0]
-    whole = whole.sortby("time")
+    whole = fields[0]
+    if len(fields) > 1:
+        whole = xr.concat(fields, "time", coords="minimal", compat="override", join="exact").sortby("time")
     twice = np.flatnonzero(np.diff(whole["time"].values) <= np.timedelta64(0))
     if twice.size:
         raise PriorError(label, [f"The interval from {whole['time'].values[twice[0]]} is there twice."])
     return whole.assign_attrs(units=FLUX_UNITS, gas=gas, source=label)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file that is open: its field, what its units mean, and its times or intervals where it has them."""
+
+    file: str
+    field: xr.DataArray
+    unit: FluxUnit
+    sign: float
+    time: np.ndarray | None
+    bounds: np.ndarray | None
 
 
 def _files(path: Any) -> list[Path]:
@@ -102,29 +119,37 @@ def _files(path: Any) -> list[Path]:
     return files
 
 
-def _read(
-    path: Path, gas: str, grid: xr.Dataset, variable: str, units: str | None, window: tuple[Any, Any]
-) -> xr.DataArray | None:
+def _open(path: Path, stack: ExitStack, gas: str, variable: str, units: str | None) -> _Opened:
     try:
-        with xr.open_dataset(path, drop_variables=("time_components", "calendar_components")) as ds:
-            field, meaning, sign = _field(ds, path.name, gas, variable, units)
-            start, end = _intervals(ds, field, path.name, needed=meaning.seconds is None)
-            chosen = _touching(start, end, window)
-            if not chosen.any():
-                return None
-            field = field.isel(time=chosen).load()
+        ds = stack.enter_context(xr.open_dataset(path, drop_variables=("time_components", "calendar_components")))
     except (OSError, ValueError) as error:
         raise PriorError(path.name, [f"It is no netCDF file that can be read ({error})."]) from error
+    field, unit, sign = _field(ds, path.name, gas, variable, units)
+    ds = ds.rename({k: v for k, v in _AXES.items() if k in ds.dims or k in ds.variables})
+    if "time" not in ds.variables or ds["time"].dtype.kind != "M":
+        return _Opened(path.name, field, unit, sign, None, None)
+    time = np.atleast_1d(ds["time"].values).astype("datetime64[ns]")
+    name = str(ds["time"].attrs.get("bounds") or ds["time"].encoding.get("bounds") or "time_bnds")
+    known = name in ds.variables and ds[name].dtype.kind == "M"
+    bounds = ds[name].values.reshape(-1, 2).astype("datetime64[ns]") if known else None
+    return _Opened(path.name, field, unit, sign, time, bounds)
+
+
+def _load(opened: _Opened, bounds: np.ndarray, grid: xr.Dataset, window: tuple[Any, Any]) -> xr.DataArray | None:
+    """Return what of a file touches the window, on the grid; nothing where nothing does."""
+    chosen = _touching(bounds[:, 0], bounds[:, 1], window)
+    if not chosen.any():
+        return None
+    field = opened.field.isel(time=chosen).load()
     missing = int(field.isnull().sum())
     if missing:
-        raise PriorError(
-            path.name, [f"{field.name!r} has {missing} missing values; set them to 0 where nothing flows."]
-        )
-    start, end = start[chosen], end[chosen]
-    seconds = meaning.seconds if meaning.seconds is not None else (end - start) / np.timedelta64(1, "s")
-    scale = sign * meaning.factor / np.broadcast_to(np.asarray(seconds, np.float64), start.size)
-    even = field.astype(np.float64) * xr.DataArray(scale, dims="time")
-    result = conservative(even.drop_vars("time", errors="ignore"), grid, name=path.name)
+        sentence = f"{field.name!r} has {missing} missing values; set them to 0 where nothing flows."
+        raise PriorError(opened.file, [sentence])
+    start, end = bounds[chosen].T
+    length = (end - start) / np.timedelta64(1, "s")
+    seconds = length if opened.unit.seconds is None else np.full(start.size, opened.unit.seconds)
+    even = field.astype(np.float64) * xr.DataArray(opened.sign * opened.unit.factor / seconds, dims="time")
+    result = conservative(even.drop_vars("time", errors="ignore"), grid, name=opened.file)
     return result.assign_coords(time=("time", start), time_end=("time", end)).rename("flux")
 
 
@@ -152,30 +177,40 @@ def _field(
     return field.transpose("time", "latitude", "longitude"), meaning, -1.0 if "downward" in standard else 1.0
 
 
-def _intervals(ds: xr.Dataset, field: xr.DataArray, file: str, *, needed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the start and end of every interval; from bounds, or half-way between the times; NaT without time."""
-    ds = ds.rename({k: v for k, v in _AXES.items() if k in ds.dims or k in ds.variables})
-    if "time" not in ds.variables or ds["time"].dtype.kind != "M":
-        if needed:
-            raise PriorError(file, ["It is in masses a month but has no time that says how long its months are."])
-        nothing = np.full(field.sizes["time"], np.datetime64("NaT", "ns"))
-        return nothing, nothing
-    time = np.atleast_1d(ds["time"].values).astype("datetime64[ns]")
-    bounds = str(ds["time"].attrs.get("bounds", "time_bnds"))
-    if bounds in ds.variables and ds[bounds].dtype.kind == "M":
-        both = ds[bounds].values.reshape(-1, 2).astype("datetime64[ns]")
-        return both[:, 0], both[:, 1]
-    if needed or (time.size == 1 and time[0].astype("datetime64[M]") == time[0]):
-        month = time.astype("datetime64[M]")
-        return month.astype("datetime64[ns]"), (month + 1).astype("datetime64[ns]")
-    if time.size == 1:
-        nothing = np.full(1, np.datetime64("NaT", "ns"))
-        return nothing, nothing
-    half = np.diff(time) // 2
-    # Stamps on the first of months or days are starts of intervals; others are their middles.
+def _intervals(opened: list[_Opened], label: str) -> list[np.ndarray]:
+    """Return start and end (T, 2) of each file's intervals: as stated, or by the times of all files together.
+
+    One time without bounds stands for always, and so does a file without time, of which there may be one only.
+    """
+    if all(one.bounds is not None for one in opened):
+        return [one.bounds for one in opened if one.bounds is not None]
+    monthly = any(one.unit.seconds is None for one in opened)
+    if any(one.time is None for one in opened):
+        if monthly:
+            raise PriorError(label, ["It is in masses a month but has no time that says how long its months are."])
+        if len(opened) > 1:
+            raise PriorError(label, ["Some of the files have no time, so that there may be one only."])
+        return [np.full((opened[0].field.sizes["time"], 2), np.datetime64("NaT", "ns"))]
+    times = [one.time for one in opened if one.time is not None]
+    if monthly:
+        months = [time.astype("datetime64[M]") for time in times]
+        return [np.stack([month, month + 1], axis=1).astype("datetime64[ns]") for month in months]
+    every = np.unique(np.concatenate(times))
+    if every.size == 1:
+        return [np.full((time.size, 2), np.datetime64("NaT", "ns")) for time in times]
+    edges = _edges(every)
+    return [edges[np.searchsorted(every, time)] for time in times]
+
+
+def _edges(time: np.ndarray) -> np.ndarray:
+    """Return start and end of intervals from times: stamps on days are starts, others are middles."""
     if (time == time.astype("datetime64[D]")).all():
-        return time, np.append(time[1:], _next(time))
-    return time - np.append(half, half[-1]), time + np.append(half, half[-1])
+        return np.stack([time, np.append(time[1:], _next(time))], axis=1)
+    step = np.diff(time)
+    before, after = np.append(step[:1], step), np.append(step, step[-1:])
+    # A gap between files is no interval: the shorter neighbour counts.
+    half = np.minimum(before, after) // 2
+    return np.stack([time - half, time + half], axis=1)
 
 
 def _next(time: np.ndarray) -> np.datetime64:

@@ -301,3 +301,37 @@ def test_a_mass_ratio_in_moist_air_needs_the_humidity(tmp_path):
     assert float(field["height"][0, -1, 0, 0]) == pytest.approx(5574, abs=1)
     with pytest.raises(PriorError, match="add the specific humidity 'q'"):
         dry_mole_fraction(ds["co2"].rename(pressure_level="level"), "co2", None)
+
+
+def test_one_time_without_bounds_stands_for_always_and_several_files_for_their_months(tmp_path):
+    latitude, longitude = globe(5.0)
+    for month in (1, 2, 4):
+        xr.Dataset(
+            {"flux": (("time", "lat", "lon"), np.full((1, 36, 72), float(month)), {"units": "mol/m2/s"})},
+            {"time": [np.datetime64(f"2019-{month:02d}-01", "ns")], "lat": latitude, "lon": longitude},
+        ).to_netcdf(tmp_path / f"flux_{month:02d}.nc")
+    alone = priors.read_flux(tmp_path / "flux_01.nc", "ch4", GRID)
+    assert np.isnat(alone["time"].values).all()
+    months = priors.read_flux(tmp_path / "flux_*.nc", "ch4", GRID)
+    assert months["time"].values[[0, -1]].astype("datetime64[M]").astype(str).tolist() == ["2019-01", "2019-04"]
+    assert months["time_end"].values[-1] == np.datetime64("2019-05-01")
+    with pytest.raises(PriorError, match=r"The interval from 2019-01-01.* is there twice"):
+        priors.read_flux([tmp_path / "flux_01.nc", tmp_path / "flux_01.nc", tmp_path / "flux_02.nc"], "ch4", GRID)
+
+
+def test_bounds_go_before_guesses(tmp_path):
+    latitude, longitude = globe(5.0)
+    bounds = np.array([["2019-01-01", "2020-01-01"], ["2020-01-01", "2021-01-01"]], "M8[ns]")
+    xr.Dataset(
+        {
+            "flux_total_prior": (("time", "latitude", "longitude"), np.ones((2, 36, 72)), {"units": "mol m-2 s-1"}),
+            "time_bnds": (("time", "nbnds"), bounds),
+        },
+        {
+            "time": ("time", bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) // 2, {"bounds": "time_bnds"}),
+            "latitude": latitude,
+            "longitude": longitude,
+        },
+    ).to_netcdf(tmp_path / "paris.nc", encoding={"time": {"units": "hours since 1970-01-01", "dtype": "f8"}})
+    flux = priors.read_flux(tmp_path / "paris.nc", "ch4", GRID, end="2019-06-01")
+    assert flux["time_end"].values.tolist() == [np.datetime64("2020-01-01", "ns").astype(int)]
