@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,6 +77,12 @@ class Block:
         """Number of states, sectors x periods x regions."""
         return len(self.sectors) * self.periods * self.basis.size
 
+    def labels(self) -> np.ndarray:
+        """Return the periods as text, start/end: dates, or hours where a period does not begin with a day."""
+        days = bool((self.edges == self.edges.astype("datetime64[D]")).all())
+        said = [str(edge) for edge in self.edges.astype("datetime64[D]" if days else "datetime64[h]")]
+        return np.array([f"{start}/{end}" for start, end in itertools.pairwise(said)])
+
     def period_of(self, time: np.ndarray) -> np.ndarray:
         """Return the period each time falls in; what lies before the first or after the last belongs to those."""
         return np.clip(np.searchsorted(self.edges, time, "right") - 1, 0, self.periods - 1)
@@ -122,10 +129,9 @@ class Block:
             dims="state",
             coords={
                 "sector": along(np.array([s.name for s in self.sectors]), 0),
-                "gas": along(np.array([s.gas for s in self.sectors]), 0),
-                "period": along(self.edges[:-1], 1),
-                "period_end": along(self.edges[1:], 1),
                 "region": along(self.basis.region, 2),
+                "period": along(self.labels(), 1),
+                "gas": along(np.array([s.gas for s in self.sectors]), 0),
             },
             attrs={"units": "1", "long_name": "scaling of the prior flux"},
         )

@@ -295,3 +295,16 @@ def test_the_mean_of_a_period_is_that_of_its_hours():
     area = cell_area(LATITUDE, LONGITUDE)
     assert area.shape == (8, 10)
     assert len(SITES) == 2
+
+
+def test_footprints_in_zarr_are_the_same(tmp_path):
+    obs = observations()
+    fp = footprints(obs, hours=3)
+    fp.to_zarr(tmp_path / "fp.zarr", zarr_format=2)
+    fp.to_netcdf(tmp_path / "fp.nc")
+    parts = [block(Sector("a", "ch4", flux()))]
+    H = []
+    for name in ("fp.zarr", "fp.nc"):
+        found = match(obs, open_footprints(tmp_path / name))
+        H.append(jacobian([Stream("ch4", "in situ", found.observations, found.footprints)], parts))
+    np.testing.assert_array_equal(*H)
