@@ -48,3 +48,11 @@ class SelectionError(InversionError):
 
 class ColumnError(FaultsError):
     """Observed columns, their operators or profiles that cannot be used."""
+
+
+class PriorError(FaultsError):
+    """A flux or a field of mole fractions by others that cannot be used: units, grid, times, names."""
+
+
+class AssemblyError(FaultsError):
+    """Observations, footprints, fluxes and backgrounds that do not make a problem."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from inversion.covariance import BlockDiagonal, Covariance, Dense, Diagonal, exponential
+from inversion.covariance import BlockDiagonal, Covariance, Dense, Diagonal, OrnsteinUhlenbeck, exponential
 from inversion.covariance.operator import Array
 from inversion.errors import SelectionError
 from qc.schema import OBS, require, valid
@@ -31,9 +31,10 @@ class Selected:
     Attributes
     ----------
     observations : xr.Dataset (obs)
-        ``mole_fraction``, ``uncertainty``, ``stdev`` (units of the series), ``n``; coordinates ``time``, ``site``,
-        ``inlet``, ``longitude``, ``latitude``, ``height`` [m above ground], ``altitude`` [m]; ordered by site, then
-        time. It serves as the receptors of `inversion.transport.footprints`.
+        ``mole_fraction``, ``uncertainty``, ``stdev`` (units of the series), ``n``; coordinates ``time``, the interval
+        it is the middle of (``interval_start``, ``interval_end``), ``site``, ``inlet``, ``longitude``, ``latitude``,
+        ``height`` [m above ground], ``altitude`` [m]; ordered by site, then time. It serves as the receptors of
+        `inversion.transport.footprints`.
     counts : xr.DataArray (series, outcome)
         Number of values of each series by outcome: those of `REASONS`, and ``kept``; coordinates ``site``, ``inlet``.
     """
@@ -104,13 +105,15 @@ def errors(
     observations: xr.Dataset,
     *,
     representation: float | Mapping[str, float],
+    transport: float | Mapping[str, float] | None = None,
     correlation_hours: float | None = None,
     within: bool = False,
 ) -> Covariance:
     """Return R = measurement ⊕ representation and transport, site by site.
 
     R_ij = u_i² δ_ij + r_i r_j exp(−|t_i − t_j| / L) within a site, 0 between sites; without `correlation_hours` the
-    second term is diagonal too.
+    second term is diagonal too. With `transport` τ given apart, r is independent from hour to hour:
+    R_ij = (u_i² + r_i²) δ_ij + τ_i τ_j exp(−|t_i − t_j| / L).
 
     Parameters
     ----------
@@ -118,6 +121,8 @@ def errors(
         `Selected.observations`: ordered by site.
     representation : float or mapping of site to float
         Standard deviation r of what the transport and its grid cannot follow, in the units of the observations.
+    transport : float or mapping of site to float, optional
+        Standard deviation τ of the transport's error, where it is known apart from r.
     correlation_hours : float, optional
         e-folding time L of that error.
     within : bool
@@ -134,12 +139,15 @@ def errors(
     CovarianceError
     """
     sites = observations["site"].values.astype(str)
-    measured = observations["uncertainty"].values.astype(np.float64) ** 2
-    transport = _representation(sites, representation)
+    independent = observations["uncertainty"].values.astype(np.float64) ** 2
+    own = _per_site(sites, representation, "representation")
     if within:
-        transport = np.hypot(transport, np.nan_to_num(observations["stdev"].values.astype(np.float64)))
+        own = np.hypot(own, np.nan_to_num(observations["stdev"].values.astype(np.float64)))
+    if transport is not None:
+        independent = independent + own**2
+        own = _per_site(sites, transport, "transport")
     if correlation_hours is None:
-        return Diagonal(measured + transport**2, name="R")
+        return Diagonal(independent + own**2, name="R")
     hours = (observations["time"].values - observations["time"].values.min()) / np.timedelta64(1, "h")
     blocks = []
     for site in dict.fromkeys(sites.tolist()):
@@ -147,9 +155,7 @@ def errors(
         if rows[-1] - rows[0] + 1 != rows.size:
             msg = f"The observations of {site} do not stand together; sort them by site, as `gather` does."
             raise SelectionError(msg)
-        lag = np.abs(hours[rows, None] - hours[rows])
-        correlated = exponential(lag, correlation_hours) * transport[rows, None] * transport[rows]
-        blocks.append(Dense(correlated + np.diag(measured[rows]), name=f"R of {site}"))
+        blocks.append(_fading(hours[rows], independent[rows], own[rows], correlation_hours, f"R of {site}"))
     return BlockDiagonal(blocks, name="R")
 
 
@@ -259,6 +265,8 @@ def _flatten(ds: xr.Dataset, species: str, keep: np.ndarray) -> xr.Dataset:
         },
         coords={
             "time": ("obs", part["time"].values),
+            "interval_start": ("obs", part["time_bnds"].values[:, 0]),
+            "interval_end": ("obs", part["time_bnds"].values[:, 1]),
             "site": fixed(str(ds.attrs["station"])),
             "inlet": fixed(str(ds.attrs["inlet"])),
             "longitude": fixed(float(ds.attrs["longitude"]), units="degrees_east"),
@@ -283,11 +291,19 @@ def _counts(series: list[xr.Dataset], counts: list[list[int]]) -> xr.DataArray:
     )
 
 
-def _representation(sites: np.ndarray, representation: float | Mapping[str, float]) -> Array:
-    if not isinstance(representation, Mapping):
-        return np.full(sites.size, float(representation))
-    missing = sorted(set(sites.tolist()) - set(representation))
+def _fading(hours: Array, independent: Array, own: Array, length: float, name: str) -> Covariance:
+    """Return the errors of one site; without order in time (columns of several instruments) entry by entry."""
+    if (np.diff(hours) >= 0).all():
+        return OrnsteinUhlenbeck(hours, independent, own, length, name=name)
+    lag = np.abs(hours[:, None] - hours)
+    return Dense(exponential(lag, length) * np.outer(own, own) + np.diag(independent), name=name)
+
+
+def _per_site(sites: np.ndarray, sigma: float | Mapping[str, float], what: str) -> Array:
+    if not isinstance(sigma, Mapping):
+        return np.full(sites.size, float(sigma))
+    missing = sorted(set(sites.tolist()) - set(sigma))
     if missing:
-        msg = f"No representation error is given for {', '.join(missing)}; give each site one, or one number for all."
+        msg = f"No {what} error is given for {', '.join(missing)}; give each site one, or one number for all."
         raise SelectionError(msg)
-    return np.array([float(representation[site]) for site in sites.tolist()])
+    return np.array([float(sigma[site]) for site in sites.tolist()])

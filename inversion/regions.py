@@ -40,8 +40,8 @@ _FULL: Final = 1.0 - 1e-12
 _DOMAIN: Final = (60.0, -5.0, 150.0, 65.0)  # where land outside China is looked for
 
 
-def _authalic(latitude: ArrayLike) -> Floats:
-    """Area per radian of longitude between the equator and `latitude`, m2 (Snyder 1987, eq. 3-12)."""
+def authalic(latitude: ArrayLike) -> Floats:
+    """Return the area per radian of longitude between the equator and `latitude` [degree]: m2 (Snyder 1987, 3-12)."""
     sine = np.sin(np.radians(np.asarray(latitude, dtype=np.float64)))
     e = _ECCENTRICITY
     q = (1.0 - e * e) * (sine / (1.0 - (e * sine) ** 2) + np.arctanh(e * sine) / e)
@@ -86,7 +86,7 @@ def cell_area(latitude: ArrayLike, longitude: ArrayLike) -> xr.DataArray:
     10696
     """
     lat, lon = _axes(latitude, longitude)
-    band = np.diff(_authalic(np.clip(edges(lat, name="latitude"), -90, 90)))
+    band = np.diff(authalic(np.clip(edges(lat, name="latitude"), -90, 90)))
     width = np.radians(np.diff(edges(lon, name="longitude")))
     return xr.DataArray(
         np.outer(band, width),
@@ -136,7 +136,7 @@ def foreign_land(source: Source = "tianditu") -> Any:
 
 def _equal_area(polygon: Any) -> Any:
     def project(points: Floats) -> Floats:
-        return np.column_stack([np.radians(points[:, 0]), _authalic(points[:, 1])])
+        return np.column_stack([np.radians(points[:, 0]), authalic(points[:, 1])])
 
     return shapely.transform(shapely.segmentize(polygon, _SEGMENT), project)
 
@@ -212,7 +212,7 @@ def fractions(
     """
     lat, lon = _axes(latitude, longitude)
     units = tuple(dict.fromkeys(province(code) for code in codes)) if codes is not None else PROVINCES
-    x, y = np.radians(edges(lon, name="longitude")), _authalic(np.clip(edges(lat, name="latitude"), -90, 90))
+    x, y = np.radians(edges(lon, name="longitude")), authalic(np.clip(edges(lat, name="latitude"), -90, 90))
     kept = None if cache is None else Path(cache) / f"regions-{_digest(x, y, source)}.nc"
     if kept is not None and kept.exists():
         with xr.open_dataset(kept) as stored:

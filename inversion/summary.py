@@ -8,26 +8,21 @@ from inversion.diagnostics import state_name
 from inversion.posterior import Posterior
 
 
-def lines(posterior: Posterior) -> list[str]:
+def lines(posterior: Posterior, *, states: int = 100) -> list[str]:
     """Return what a posterior says, for a terminal.
 
     Parameters
     ----------
     posterior : Posterior
+    states : int
+        More states than this are not listed one by one.
 
     Returns
     -------
     list of str
     """
     problem, d = posterior.problem, posterior.diagnostics
-    columns = (problem.x_a, posterior.prior_stdev(), posterior.mean, posterior.stdev(), posterior.seen)
-    rows = zip(*(column.values for column in columns), strict=True)
-    names = [state_name(problem.x_a, i) for i in range(problem.n_state)]
-    width = max(map(len, names))
-    table = [
-        f"  {name:{width}}  {prior:6.3f} ± {before:5.3f}  {mean:6.3f} ± {after:5.3f}  {seen:6.1%}"
-        for name, (prior, before, mean, after, seen) in zip(names, rows, strict=True)
-    ]
+    table = _states(posterior) if problem.n_state <= states else []
     n, scatter = d.n_obs, np.sqrt(2 * d.trace_squared)
     statistics = [
         f"  χ²    {d.chi2:9.1f}  expected {n} ± {np.sqrt(2 * n):.0f} (probability {d.chi2_probability:.2g})",
@@ -38,10 +33,21 @@ def lines(posterior: Posterior) -> list[str]:
     size = (
         f"{problem.n_obs} observations{_span(posterior)}, {problem.n_state} states, {problem.n_boundary} boundary terms"
     )
-    head = f"  {'':{width}}  {'prior':^14}  {'posterior':^14}  {'seen':>6}"
     found = [f"  {finding}" for finding in posterior.findings] or ["  none"]
     title = f"{problem.name}: {size}, {posterior.solution.form}-space form"
-    return [title, "", head, *table, "", *statistics, "", "findings", *found]
+    return [title, "", *table, *([""] if table else []), *statistics, "", "findings", *found]
+
+
+def _states(posterior: Posterior) -> list[str]:
+    columns = (posterior.problem.x_a, posterior.prior_stdev(), posterior.mean, posterior.stdev(), posterior.seen)
+    rows = zip(*(column.values for column in columns), strict=True)
+    names = [state_name(posterior.problem.x_a, i) for i in range(posterior.problem.n_state)]
+    width = max(map(len, names))
+    head = f"  {'':{width}}  {'prior':^14}  {'posterior':^14}  {'seen':>6}"
+    return [head] + [
+        f"  {name:{width}}  {prior:6.3f} ± {before:5.3f}  {mean:6.3f} ± {after:5.3f}  {seen:6.1%}"
+        for name, (prior, before, mean, after, seen) in zip(names, rows, strict=True)
+    ]
 
 
 def _span(posterior: Posterior) -> str:

@@ -132,6 +132,24 @@ class Table:
             self.fault(key, f"holds {_shown(wrong[0])}, expected {expected}")
         return tuple(v for v in values if v not in wrong)
 
+    def floats(self, key: str, *, low: float = -math.inf) -> tuple[float, ...]:
+        """Return a list of finite numbers of at least `low`, empty where the key is absent."""
+        values = self._take(key, [], (list, tuple), "a list of numbers")
+        right = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)]
+        if len(right) != len(values) or any(v < low for v in right):
+            self.fault(key, f"is {_shown(values)}, expected a list, each {_span(low, math.inf)}")
+            return ()
+        return tuple(float(v) for v in right)
+
+    def holds_table(self, key: str) -> bool:
+        """Return whether the value of a key is a table."""
+        return isinstance(self._content.get(key), Mapping)
+
+    def holds_number(self, key: str) -> bool:
+        """Return whether the value of a key is a number."""
+        value = self._content.get(key)
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
     def flag(self, key: str, default: bool) -> bool:  # noqa: FBT001  a configuration's truth
         """Return true or false."""
         return bool(self._take(key, default, (bool,), "true or false"))
@@ -144,6 +162,17 @@ class Table:
         numbers = [x for x in value if isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)]
         if len(value) != 2 or len(numbers) != 2 or not numbers[0] < numbers[1]:
             self.fault(key, f"is {_shown(value)}, expected [low, high] with low < high")
+            return None
+        return float(numbers[0]), float(numbers[1])
+
+    def span(self, key: str) -> tuple[float, float] | None:
+        """Return ``[first, last]`` as two numbers in any order (hours past midnight); None where the key is absent."""
+        value = self._take(key, None, (list, tuple), "[first, last]")
+        if value is None:
+            return None
+        numbers = [x for x in value if isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)]
+        if len(value) != 2 or len(numbers) != 2:
+            self.fault(key, f"is {_shown(value)}, expected [first, last]")
             return None
         return float(numbers[0]), float(numbers[1])
 

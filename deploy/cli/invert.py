@@ -1,7 +1,7 @@
-"""`skyledger invert CASE.nc`: solve a prepared inversion and say what the result is worth."""
+"""`skyledger invert CONFIG.toml | CASE.nc`: solve an inversion and say what the result is worth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,25 +12,57 @@ def attach(app: typer.Typer) -> None:
 
 
 def invert(
-    case: Annotated[
-        Path, typer.Argument(help="netCDF file of openghg_inversions with observations and sensitivities.")
+    source: Annotated[
+        Path,
+        typer.Argument(help="TOML file that says what to assemble, or a netCDF file of openghg_inversions."),
     ],
     *,
     output: Annotated[Path | None, typer.Option(help="Write the result to this netCDF file.")] = None,
-    sigma_x: Annotated[float, typer.Option(help="Prior error of the regional scalings.")] = 1.0,
-    sigma_b: Annotated[float, typer.Option(help="Prior error of the boundary scalings.")] = 0.05,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="TOML: solve every [[ensemble]] member too.")] = False,
+    sigma_x: Annotated[float | None, typer.Option(help="netCDF: prior error of the regional scalings [1.0].")] = None,
+    sigma_b: Annotated[float | None, typer.Option(help="netCDF: prior error of the boundary scalings [0.05].")] = None,
     model_error: Annotated[
-        float | None, typer.Option(help="Error of the model, in the units of the observations [the file's own].")
+        float | None,
+        typer.Option(help="netCDF: error of the model, in the units of the observations [the file's own]."),
     ] = None,
-    form: Annotated[str, typer.Option(help="auto, observation, state or root.")] = "auto",
+    form: Annotated[str | None, typer.Option(help="netCDF: auto, observation, state or root [auto].")] = None,
 ) -> None:
-    """Solve a prepared inversion: regional scalings with uncertainties, χ², degrees of freedom, findings."""
+    """Solve an inversion: fluxes with uncertainties, χ², degrees of freedom, findings."""
+    options = {"--sigma-x": sigma_x, "--sigma-b": sigma_b, "--model-error": model_error, "--form": form}
+    given = [name for name, value in options.items() if value is not None]
+    if source.suffix == ".toml":
+        if given:
+            raise typer.BadParameter(
+                f"{', '.join(given)}: a configuration says this itself; write it into {source.name}"
+            )
+        _configured(source, output, ensemble=ensemble)
+        return
+    if ensemble:
+        raise typer.BadParameter("--ensemble: goes with a TOML configuration that has [[ensemble]] tables")
+    errors = {"sigma_x": 1.0 if sigma_x is None else sigma_x, "sigma_b": 0.05 if sigma_b is None else sigma_b}
+    _prepared(source, output, model_error=model_error, form=form or "auto", errors=errors)
+
+
+def _configured(source: Path, output: Path | None, *, ensemble: bool) -> None:
+    from deploy.jobs import inversion as job  # noqa: PLC0415  needs the extras server and science
+
+    settings = job.read(source)
+    outcome = job.run(settings, ensemble=ensemble, told=lambda name: typer.echo(f"solving: {name}", err=True))
+    typer.echo("\n".join(outcome.lines()))
+    target = output or settings.output
+    if target is not None:
+        typer.echo(f"\nwritten: {job.write(outcome, target)}")
+    for path in job.write_paris(outcome, settings.paris) if settings.paris is not None else ():
+        typer.echo(f"written: {path}")
+
+
+def _prepared(
+    source: Path, output: Path | None, *, model_error: float | None, form: str, errors: dict[str, Any]
+) -> None:
     from inversion import solve, summary  # noqa: PLC0415  needs the extra science
     from inversion.openghg import read_case  # noqa: PLC0415
 
-    posterior = solve.batch(
-        read_case(case, model_error=model_error).problem(sigma_x=sigma_x, sigma_b=sigma_b), form=form
-    )
+    posterior = solve.batch(read_case(source, model_error=model_error).problem(**errors), form=form)
     typer.echo("\n".join(summary.lines(posterior)))
     if output is not None:
         posterior.to_dataset().to_netcdf(output)

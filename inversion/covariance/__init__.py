@@ -15,6 +15,7 @@ from inversion.covariance.kernels import (
 )
 from inversion.covariance.kronecker import Kronecker
 from inversion.covariance.operator import Covariance, Factor
+from inversion.covariance.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from inversion.covariance.scaled import Scaled
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Diagonal",
     "Factor",
     "Kronecker",
+    "OrnsteinUhlenbeck",
     "Scaled",
     "chord",
     "exponential",
