@@ -323,20 +323,25 @@ def site_table(posterior: Posterior) -> xr.Dataset:
 
 
 def _correlation(posterior: Posterior) -> Iterator[tuple[float, str, Finding]]:
-    fitted = _expected_lag1(posterior)
-    for site in posterior.diagnostics.sites:
+    fitted, sites = _expected_lag1(posterior), posterior.diagnostics.sites
+    limit = max(3.0, float(scipy.stats.norm.isf(0.005 / len(sites))))
+    for site in sites:
         if np.isnan(site.lag1):
             continue
         noise = 1.0 / np.sqrt(site.pairs)
         # What was fitted opposes its neighbours: where it is not known how much, by no more than the share fitted.
         expected = fitted.get(site.site, float(np.clip(site.lag1, -site.dofs / site.n, 0.0)))
-        if abs(site.lag1 - expected) > max(0.2, 3.0 * noise):
+        if abs(site.lag1 - expected) > max(0.2, limit * noise):
+            follows = site.lag1 > expected
             sentence = (
-                f"Residuals at {site.site} follow one another: their lag-1 correlation is {site.lag1:.2f} over "
-                f"{site.pairs} pairs, expected {expected:.2f} ± {noise:.2f}: R takes them for independent, so the "
-                "uncertainties come out too small; give R a correlation in time."
+                f"Residuals at {site.site} {'follow' if follows else 'oppose'} one another: their lag-1 correlation is "
+                f"{site.lag1:.2f} over {site.pairs} pairs, expected {expected:.2f} ± {noise:.2f}: "
+            ) + (
+                "R takes them for independent, so the uncertainties come out too small; give R a correlation in time."
+                if follows
+                else "R may state a correlation in time that is not there, or two inlets differ."
             )
-            finding = Finding(Grade.WARN, "residual_correlation", sentence)
+            finding = Finding(Grade.WARN if follows else Grade.INFORM, "residual_correlation", sentence)
             yield abs(site.lag1 - expected), site.site, finding
 
 

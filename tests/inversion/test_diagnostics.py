@@ -63,6 +63,13 @@ def test_correlated_residuals_are_named_with_their_site():
     assert posterior.diagnostics.sites[0].lag1 == pytest.approx(0.6, abs=0.15)
 
 
+def test_residuals_that_alternate_are_told_from_those_that_follow():
+    noise = autocorrelated(np.random.default_rng(0), 0.7) * np.where(np.arange(N) % 2, 1.0, -1.0)
+    finding = next(f for f in solve.batch(built(noise=noise)).findings if f.code == "residual_correlation")
+    assert finding.grade is Grade.INFORM
+    assert "oppose one another" in finding.sentence
+
+
 def test_neighbours_across_a_gap_or_of_one_time_are_no_pairs():
     case = built()
     case.y["time"] = (
