@@ -609,3 +609,17 @@ def test_the_ledgers_own_errors(tmp_path):
     changed(config, ('basis = "provinces"', 'basis = "seen"'))
     with pytest.raises(DeployError, match="has the σ of its ledger: give it a basis of provinces"):
         job.read(config)
+
+
+def test_a_site_without_observations_in_the_window_is_no_fault(tmp_path):
+    def change(path):
+        obs = opened(path / "obs/aaa.nc")
+        obs.attrs["station"] = "ccc"
+        obs.assign_coords(time=obs["time"] - 999 * HOUR, time_bnds=obs["time_bnds"] - 999 * HOUR).to_netcdf(
+            path / "obs/ccc.nc"
+        )
+
+    config = folder(tmp_path / "case")
+    change(config.parent)
+    outcome = job.run(job.read(config))
+    assert set(outcome.posterior.problem.y["site"].values) == {"aaa", "bbb"}
