@@ -161,7 +161,13 @@ def test_the_file_says_where_it_comes_from(solved, tmp_path):
     ds = opened(job.write(outcome, tmp_path / "out.nc"))
     require(ds, POSTERIOR)
     provenance = json.loads(ds.attrs["provenance"])
-    assert set(provenance["inputs_sha256"]) == {"aaa.nc", "bbb.nc", "footprints.nc", "energy.nc", "rice.nc"}
+    assert set(provenance["inputs_sha256"]) == {
+        "obs/aaa.nc",
+        "obs/bbb.nc",
+        "footprints.nc",
+        "energy.nc",
+        "rice.nc",
+    }
     assert re.fullmatch("[0-9a-f]{64}", provenance["configuration_sha256"])
     assert json.loads(provenance["configuration"])["name"] == "CH4, March 2024"
     counts = provenance["observations"]["selection of ch4 in situ"]
