@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +95,7 @@ def match(
     metres: float = 5.0,
     degrees: float = 0.1,
     heights: Mapping[str, float] | None = None,
+    by_place: bool = False,
 ) -> Matched:
     """Find the footprint of each observation.
 
@@ -110,6 +111,8 @@ def match(
         taken, among equals the nearest in height. Columns have no height.
     heights : mapping of site to float, optional
         Release heights [m] of sites whose receptors stand elsewhere than the inlet: mountains in a model's terrain.
+    by_place : bool
+        Names are not looked at: for aircraft and columns, which say where they are.
 
     Returns
     -------
@@ -126,6 +129,8 @@ def match(
     for ds in sources:
         require(ds, FOOTPRINT)
     receptors = _Receptors.of(sources)
+    if by_place:
+        receptors = replace(receptors, site=np.full(receptors.site.size, ""))
     chosen, outcome = _search(observations, receptors, (minutes, metres, degrees), heights or {})
     counts = _counts(observations, outcome)
     kept = np.flatnonzero(chosen >= 0)

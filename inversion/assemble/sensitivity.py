@@ -88,9 +88,14 @@ def jacobian(
     form = form_of((n, m), sum(_entries(s, b) for s in streams for b in blocks), budget=budget)
     if form == "dask":
         return _lazy(streams, blocks, m, store)
-    parts = [_rows(stream, blocks, part) for stream in streams for part in _parts(stream)]
-    whole = scipy.sparse.vstack(parts, format="csr")
-    return whole.toarray() if form == "dense" else whole
+    rows = (_rows(stream, blocks, part) for stream in streams for part in _parts(stream))
+    if form == "sparse":
+        return scipy.sparse.vstack(list(rows), format="csr")
+    whole, first = np.empty((n, m)), 0
+    for piece in rows:
+        whole[first : first + piece.shape[0]] = piece.toarray()
+        first += piece.shape[0]
+    return whole
 
 
 def signal(stream: Stream, sector: Sector) -> Array:

@@ -161,7 +161,13 @@ def test_the_file_says_where_it_comes_from(solved, tmp_path):
     ds = opened(job.write(outcome, tmp_path / "out.nc"))
     require(ds, POSTERIOR)
     provenance = json.loads(ds.attrs["provenance"])
-    assert set(provenance["inputs_sha256"]) == {"aaa.nc", "bbb.nc", "footprints.nc", "energy.nc", "rice.nc"}
+    assert set(provenance["inputs_sha256"]) == {
+        "obs/aaa.nc",
+        "obs/bbb.nc",
+        "footprints.nc",
+        "energy.nc",
+        "rice.nc",
+    }
     assert re.fullmatch("[0-9a-f]{64}", provenance["configuration_sha256"])
     assert json.loads(provenance["configuration"])["name"] == "CH4, March 2024"
     counts = provenance["observations"]["selection of ch4 in situ"]
@@ -609,3 +615,17 @@ def test_the_ledgers_own_errors(tmp_path):
     changed(config, ('basis = "provinces"', 'basis = "seen"'))
     with pytest.raises(DeployError, match="has the σ of its ledger: give it a basis of provinces"):
         job.read(config)
+
+
+def test_a_site_without_observations_in_the_window_is_no_fault(tmp_path):
+    def change(path):
+        obs = opened(path / "obs/aaa.nc")
+        obs.attrs["station"] = "ccc"
+        obs.assign_coords(time=obs["time"] - 999 * HOUR, time_bnds=obs["time_bnds"] - 999 * HOUR).to_netcdf(
+            path / "obs/ccc.nc"
+        )
+
+    config = folder(tmp_path / "case")
+    change(config.parent)
+    outcome = job.run(job.read(config))
+    assert set(outcome.posterior.problem.y["site"].values) == {"aaa", "bbb"}

@@ -245,6 +245,8 @@ def test_matching_by_place_and_the_nearest_hour():
     near = fp.assign_coords(time=fp["time"] - np.timedelta64(10, "m"))
     found = match(obs, [late, near])
     np.testing.assert_array_equal(found.footprints["time"], near["time"])
+    early = fp.assign_coords(time=fp["time"] - np.timedelta64(25, "m"))
+    np.testing.assert_array_equal(match(obs, [early, late]).footprints["time"], late["time"])
     elsewhere = fp.assign_coords(release_lon=fp["release_lon"] + 1.0)
     with pytest.raises(
         AssemblyError, match=r"None of 96 observations has a footprint; missed by: site 96, height 0, time 0"

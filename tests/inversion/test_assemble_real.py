@@ -98,9 +98,9 @@ def test_a_tower_with_footprints_hour_by_hour(shared, tmp_path):
 
 def test_columns_of_harwell(shared):
     columns = read_columns(shared / "data/columns/tccon_harwell_20230402.nc", "ch4")
-    obs = from_columns(columns, site="thw", units="nmol mol-1")
+    obs = from_columns(columns, site="harwell", units="nmol mol-1")
     obs = obs.assign_coords(row=("obs", np.arange(obs.sizes["obs"])))
-    found = match(obs, open_footprints(shared / "data/footprints/name_thw_column.nc"))
+    found = match(obs, open_footprints(shared / "data/footprints/name_thw_column.nc"), by_place=True)
     assert found.observations.sizes["obs"] == 64
     grid = found.footprints[["latitude", "longitude"]]
     time = np.datetime64("2023-04-01", "ns") + np.arange(3) * np.timedelta64(1, "D")
@@ -173,3 +173,51 @@ def test_our_own_particles_from_file_to_posterior(tmp_path):
     west = [k for k, term in enumerate(shares.term) if term.startswith("west")]
     assert shares.H_b[:, west].sum() > 0.9 * 4
     assert shares.b_a[west[0]] == pytest.approx(1898.0, abs=0.1)
+
+
+COLUMNS = """
+name = "CH4 columns at Harwell"
+start = 2023-04-02T00:00:00Z
+end = 2023-04-03T00:00:00Z
+
+[[observations]]
+gas = "ch4"
+kind = "column"
+files = "{shared}/data/columns/tccon_harwell_20230402.nc"
+footprints = "{shared}/data/footprints/name_thw_column.nc"
+error = {{ representation = 5.0, transport = 5.0, correlation_hours = 1.0 }}
+
+[[sector]]
+name = "all"
+gas = "ch4"
+uniform = 1e-8
+
+[background.ch4]
+kind = "field"
+files = "ct.nc"
+sigma = 10.0
+"""
+
+
+def test_columns_by_a_configuration(shared, tmp_path):
+    """TCCON's operators, NAME's column footprints and a field of mole fractions, all from files."""
+    time = np.datetime64("2023-04-01", "ns") + np.arange(3) * np.timedelta64(1, "D")
+    latitude, longitude = np.arange(-85.0, 86, 10), np.arange(-175.0, 180, 10)
+    edges = np.array([0.0, 2000, 12_000, 20_000, 40_000, 80_000])
+    mole = np.array([1930.0, 1900, 1700, 1100, 400])
+    shape = (3, 5, latitude.size, longitude.size)
+    dims = ("time", "level", "latitude", "longitude")
+    gph = np.broadcast_to(edges[None, :, None, None], (3, 6, *shape[2:]))
+    xr.Dataset(
+        {"ch4": (dims, np.broadcast_to(mole[None, :, None, None], shape), {"units": "nanomol mol-1"}),
+         "gph": (("time", "boundary", "latitude", "longitude"), gph, {"units": "m"})},
+        {"time": time, "latitude": latitude, "longitude": longitude},
+    ).to_netcdf(tmp_path / "ct.nc")  # fmt: skip
+    (tmp_path / "columns.toml").write_text(COLUMNS.format(shared=shared))
+    outcome = job.run(job.read(tmp_path / "columns.toml"))
+    problem = outcome.posterior.problem
+    assert (problem.n_obs, problem.n_state, problem.n_boundary) == (64, 1, 2)
+    assert problem.y_units == "nmol mol-1"
+    assert set(problem.y["obs_kind"].values) == {"column"}
+    assert 1700 < float(problem.baseline().mean()) < 1900
+    assert "footprints: matched 64" in "\n".join(outcome.lines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 from collections.abc import Iterator
@@ -69,6 +70,7 @@ class Inputs:
             minutes=wanted.minutes,
             metres=wanted.metres,
             degrees=wanted.degrees,
+            by_place=wanted.kind != "in situ",
         )
         error = ErrorModel(wanted.representation, wanted.transport, wanted.correlation_hours, wanted.within)
         return Stream(
@@ -99,7 +101,7 @@ class Inputs:
         read = [read_columns(path, wanted.gas) for path in self.paths(wanted.files)]
         columns = self._window(_joined([ds.drop_vars(["obs", "level"], errors="ignore") for ds in read]), "obs")
         units = QUANTITIES[wanted.gas].unit if wanted.gas in QUANTITIES else "mol mol-1"
-        return from_columns(columns, units=units), {}, columns
+        return from_columns(columns, site=str(wanted.place.get("station", "column")), units=units), {}, columns
 
     def _series(self, wanted: Observations) -> Iterator[xr.Dataset]:
         if wanted.files is not None:
@@ -260,15 +262,26 @@ def provinces(grid: xr.Dataset) -> xr.DataArray:
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file, or of all files below a folder (Zarr) with their names."""
+    if not path.is_dir():
+        return _content(path)
     total = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    for file in sorted(path.rglob("*")):
         if file.is_file():
-            with file.open("rb") as content:
-                own = hashlib.file_digest(content, "sha256")
-            if not path.is_dir():
-                return own.hexdigest()
-            total.update(f"{file.relative_to(path)} {own.hexdigest()}\n".encode())
+            total.update(f"{file.relative_to(path)} {_content(file)}\n".encode())
     return total.hexdigest()
+
+
+def _content(path: Path) -> str:
+    state = path.stat()
+    return _hashed(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _hashed(path: Path, changed: int, size: int) -> str:
+    """Members of an ensemble name the same files: each is read once, unless it changes."""
+    del changed, size
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _series(path: Path, wanted: Observations) -> xr.Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,7 +264,7 @@ def _provenance(settings: Settings, digests: dict[str, str]) -> dict[str, Any]:
     return {
         "configuration": json.dumps(settings.document, sort_keys=True, default=str),
         "configuration_sha256": settings.digest,
-        "inputs_sha256": {str(Path(path).name): value for path, value in sorted(digests.items())},
+        "inputs_sha256": {os.path.relpath(p, settings.folder): value for p, value in sorted(digests.items())},
         "code_version": station_agent.__version__,
         "solver": settings.solver,
     }
