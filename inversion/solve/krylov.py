@@ -27,15 +27,15 @@ from inversion.problem import Joint
 from inversion.solve.checkpoint import Checkpoint
 from inversion.solve.gradients import Approach, Operator, conjugate_gradients, squares
 from inversion.solve.lanczos import Lanczos
+from inversion.solve.operators import control_operator, observation_operator
 from inversion.solve.probes import Remainder, signs
+from inversion.solve.ritz import Trial
 from inversion.solve.solution import Solution, Traces
 
 _COLUMNS = 16
 """Vectors of the length of the state held at a time."""
 _CLOSE = 1e-5
 """Share of a probe down to which its residual is brought."""
-_CLEAN = 1e-13
-"""Ritz values below this share of the largest are rounding."""
 
 
 class Watched(NamedTuple):
@@ -487,56 +487,6 @@ class ControlKrylov(KrylovSolution):
             V = self._seen(self.process.basis.combine(reduced[:, start : start + _COLUMNS]))
             total += np.einsum("ij,ij->i", V, V)
         return total
-
-
-class Trial(NamedTuple):
-    """The minimum over u = G Q s: s = (T + T̂ᵀ T̂)⁻¹ T̂ᵀ v for v = Q_{k+1}ᵀ Lᵀ wᵀ; taken away is vᵀ T̂ s.
-
-    In the eigenvectors of T the matrix is diagonal but for c cᵀ, c = η times the last row of them; directions that G
-    does not see (θ = 0) are left out.
-    """
-
-    values: Array
-    vectors: Array
-    coupling: float
-
-    def root(self, v: Array) -> Array:
-        """Return X with XᵀX = what is taken away: (I + c cᵀ)^−½ a = a − c (cᵀ a) (1 − 1/√(1 + |c|²)) / |c|²."""
-        _, a, c = self._scaled(v)
-        square = float(c @ c)
-        factor = (1.0 - 1.0 / np.sqrt(1.0 + square)) / square if square > 0 else 0.0
-        return a - np.outer(c, factor * (c @ a))
-
-    def weights(self, v: Array) -> Array:
-        """Return s."""
-        scaled, a, c = self._scaled(v)
-        return scaled @ (a - np.outer(c, (c @ a) / (1.0 + float(c @ c))))
-
-    def image(self, weights: Array) -> Array:
-        """Return T̂ s (k + 1, columns)."""
-        T_weights = self.vectors @ (self.values[:, None] * (self.vectors.T @ weights))
-        return np.vstack([T_weights, self.coupling * weights[-1]])
-
-    def _scaled(self, v: Array) -> tuple[Array, Array, Array]:
-        """Return the eigenvectors over √(θ (1 + θ)), T̂ᵀ v in them, and c in them."""
-        seen = self.values > _CLEAN * max(float(self.values[-1]), np.finfo(float).tiny)
-        values, vectors = self.values[seen], self.vectors[:, seen]
-        scaled = vectors / np.sqrt(values * (1.0 + values))
-        c = self.coupling * scaled[-1]
-        a = np.sqrt(values / (1.0 + values))[:, None] * (vectors.T @ v[:-1]) + np.outer(c, v[-1])
-        return scaled, a, c
-
-
-def observation_operator(joint: Joint, R: Covariance) -> Operator:
-    """Return V -> L_R⁻¹ H B Hᵀ L_R⁻ᵀ V."""
-    factor = R.sqrt()
-    return lambda V: factor.solve(joint.H.matvec(joint.B.matvec(joint.H.rmatvec(factor.rsolve(V)))))
-
-
-def control_operator(joint: Joint, R: Covariance) -> Operator:
-    """Return V -> Lᵀ Hᵀ R⁻¹ H L V."""
-    factor = joint.B.sqrt()
-    return lambda V: factor.rmatvec(joint.H.rmatvec(R.solve(joint.H.matvec(factor.matvec(V)))))
 
 
 def units(size: int, part: slice) -> Array:

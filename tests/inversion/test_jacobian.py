@@ -113,8 +113,8 @@ def test_every_scheduler_gives_the_same_numbers(tmp_path, cluster, monkeypatch):
 
 
 def test_memory_is_that_of_blocks_not_of_h(monkeypatch):
-    """H of 48 MB, made as it is asked for, in blocks of 2.4 MB."""
-    n, m, rows = 3000, 2000, 150
+    """H of 16 MB, made as it is asked for, in blocks of 0.8 MB."""
+    n, m, rows = 2000, 1000, 100
     monkeypatch.setattr("inversion.jacobian.BLOCK_BYTES", 8 * m * rows)
 
     def generated(block_info=None):
@@ -137,4 +137,4 @@ def test_memory_is_that_of_blocks_not_of_h(monkeypatch):
         assert posterior.diagnostics.dofs > 1
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 0.2 * 8 * n * m
+    assert peak < 0.3 * 8 * n * m

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from inversion import InversionError, Problem, solve
 from inversion.covariance import Diagonal
 from inversion.findings import Grade
+from inversion.solve.operators import control_operator, observation_operator
 from inversion.solve.variational import SPACES
 from tests.inversion.cases import problem
 from tests.inversion.test_batch import LINEAR, SHAPES, weights
@@ -268,3 +269,14 @@ def test_a_run_killed_by_the_kernel_goes_on(tmp_path):
     whole, resumed = solve.variational(large()), solve.variational(large(), checkpoint=path)
     np.testing.assert_array_equal(resumed.mean, whole.mean)
     assert resumed.solution.process.count == whole.solution.process.count > 7
+
+
+def test_the_operators_of_the_process_are_symmetric_and_see_the_same(case):
+    joint, rng = case.joint(), np.random.default_rng(1)
+    spectra = []
+    for make, size in ((observation_operator, case.n_obs), (control_operator, joint.B.size)):
+        apply = make(joint, case.R)
+        u, v = rng.normal(size=(2, size))
+        assert u @ apply(v) == pytest.approx(v @ apply(u), rel=1e-11)
+        spectra.append(np.sort(np.linalg.eigvalsh(apply(np.eye(size))))[::-1][: min(case.n_obs, joint.B.size)])
+    np.testing.assert_allclose(*spectra, rtol=1e-9, atol=1e-10)  # G Gᵀ and Gᵀ G
