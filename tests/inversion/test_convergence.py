@@ -42,7 +42,7 @@ def shifted(draws):
 
 
 def wider(draws):
-    return draws * np.array([1, 1, 1, 3])[:, None, None]
+    return 10 + draws * np.array([1, 1, 1, 3])[:, None, None]
 
 
 def drifting(draws):

@@ -130,6 +130,33 @@ def first_months(case, months):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("members", [12, 19])
+def test_a_later_run_may_leave_out_what_lies_before_the_lag(members):
+    """With a B that knows time as exponential does, the month before says all that the earlier ones did."""
+    case = rolling(correlated=False)
+    options = {"members": members, "lag": 3, "seed": 4}
+    whole = solve.ensemble(case, **options)
+    before = solve.ensemble(first_months(case, 3), **options)
+    short = last_months(case, 3)
+    after = solve.ensemble(short, **options, after=before)
+    same = np.isin(case.x_a["period"], PERIODS[1:])
+    np.testing.assert_allclose(after.mean, whole.mean.values[same], rtol=1e-9)
+    np.testing.assert_allclose(after.stdev(), whole.stdev().values[same], rtol=1e-9)
+    assert after.track.periods == whole.track.periods
+
+
+def last_months(case, months):
+    """The last months' states, and the observations that see no others."""
+    labels = PERIODS[-months:]
+    states = np.flatnonzero(np.isin(case.x_a["period"], labels))
+    rows = np.flatnonzero(case.y["time"].values >= PERIODS[-months + 1])
+    every = slice(0, case.n_obs)
+    return Problem(
+        y=case.y[rows], H=case.H.rows(every)[np.ix_(rows, states)], R=Diagonal(case.R.diagonal()[rows]),
+        x_a=case.x_a[states], B=prior(labels)[1], H_b=case.H_b.rows(every)[rows], b_a=case.b_a, B_b=case.B_b,
+    )  # fmt: skip
+
+
 def test_beyond_the_lag_a_state_stays_as_it_was():
     case = rolling()
     short, shorter = (solve.ensemble(first_months(case, months), members=19, lag=2) for months in (4, 3))
