@@ -1,0 +1,369 @@
+"""The interchange format of primap2: a CSV in wide form and a YAML that says what its columns are.
+
+Format: primap2 documentation, "Interchange format"; read and written here without primap2, which needs a newer Python.
+primap2 reads numbers only. What it cannot hold lies beside them in ``NAME_notation.csv``, which it does not look at:
+the notation keys. σ and the ends of intervals are a dimension ``statistic (skyledger)``; fuels, scopes and published
+categories are dimensions of their own; each only where there is any.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from inversion.errors import InversionError
+from inversion.inventory import mass
+from inversion.inventory.areas import area
+from inversion.inventory.categories import from_crt
+from inversion.inventory.delimited import notation
+from inversion.inventory.entry import UNIT, Entry, Inventory, InventoryError, Period, category
+
+STATISTIC: Final = "statistic (skyledger)"
+NOTATION: Final = "_notation.csv"
+"""What is added to the name for the file of notation keys."""
+
+_FORMATS: Final = {"%Y": r"\d{4}", "%Y-%m": r"\d{4}-\d{2}", "%Y-%m-%d": r"\d{4}-\d{2}-\d{2}"}
+_DETAILS: Final[dict[str, Callable[[Entry], str]]] = {
+    "scope (GHG Protocol)": lambda e: str(e.scope),
+    "fuel (skyledger)": lambda e: e.fuel or "all",
+    "published category (skyledger)": lambda e: e.published or "all",
+    "part (skyledger)": lambda e: "yes" if e.part else "no",
+}
+_PLAIN: Final = ("1", "all", "all", "no")
+_NAMED: Final = re.compile(r"(.+) \((.+)\)")
+
+
+def write_interchange(inventory: Inventory, path: str | Path, *, title: str = "") -> Path:
+    """Write an inventory as ``NAME.csv`` and ``NAME.yaml``, and ``NAME_notation.csv`` where there are notation keys.
+
+    Values become annual rates, ``kt GAS / yr``. Vintages become the dimension ``scenario (vintage)``.
+
+    Parameters
+    ----------
+    inventory : Inventory
+    path : path
+        Its name without what follows the dot is ``NAME``.
+    title : str
+        Of the data set; the inventory's name by default.
+
+    Returns
+    -------
+    Path
+        The YAML file, which primap2 is given.
+
+    Raises
+    ------
+    InventoryError
+        For periods that are not all years, or all months: columns of the format are points in time.
+    """
+    stem = Path(path).with_suffix("")
+    entries = inventory.entries
+    if not entries:
+        raise InventoryError(inventory.name, ["It holds no entries, and primap2 reads no empty data set."])
+    form = _time_format(inventory)
+    dimensions = _dimensions(entries)
+    table: dict[tuple[str, ...], dict[str, float]] = {}
+    for entry in entries:
+        for statistic, value in _statistics(entry):
+            row = table.setdefault((*(say(entry) for say in dimensions.values()), statistic), {})
+            row[entry.period.start.strftime(form)] = value / entry.period.years
+    statistics = {key[-1] for key in table}
+    names = [*dimensions, *([STATISTIC] if statistics != {"value"} else [])]
+    times = sorted({entry.period.start.strftime(form) for entry in entries})
+    with stem.with_suffix(".csv").open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow([*names, *times])
+        for key in sorted(table):
+            numbers = [repr(table[key][t]) if math.isfinite(table[key].get(t, math.nan)) else "" for t in times]
+            rows.writerow([*key[: len(names)], *numbers])
+    _write_notation(inventory, stem)
+    meta = _description(names, form, title or inventory.name)
+    file = stem.with_suffix(".yaml")
+    file.write_text("".join(_yaml({"data_file": stem.with_suffix(".csv").name} | meta)), encoding="utf-8")
+    return file
+
+
+def _time_format(inventory: Inventory) -> str:
+    lengths = [str(entry.period) for entry in inventory.entries]
+    for form in ("%Y", "%Y-%m"):
+        if all(re.fullmatch(_FORMATS[form], text) for text in lengths):
+            return form
+    odd = sorted({text for text in lengths if not re.fullmatch(_FORMATS["%Y"], text)})
+    sentence = (
+        f"Periods such as {', '.join(odd[:4])} have no column in primap2's format, where all are years or all are "
+        "months: select() those."
+    )
+    raise InventoryError(inventory.name, [sentence])
+
+
+def _dimensions(entries: tuple[Entry, ...]) -> dict[str, Callable[[Entry], str]]:
+    """Return the columns that name a row, with what an entry says in each."""
+    countries = all(re.fullmatch("[A-Z]{3}", e.region) for e in entries)
+    tree = "IPCC2006_PRIMAP" if any(e.category.startswith("M.") for e in entries) else "IPCC2006"
+    found: dict[str, Callable[[Entry], str]] = {
+        "source": lambda e: e.source or "unnamed",
+        "scenario (vintage)": lambda e: e.vintage or "unnamed",
+        f"area ({'ISO3' if countries else 'ISO3166'})": lambda e: e.region,
+        "entity": lambda e: e.gas.upper(),
+        "unit": lambda e: f"{UNIT} {e.gas.upper()} / yr",
+        f"category ({tree})": lambda e: e.category,
+    }
+    details = {
+        name: say
+        for (name, say), plain in zip(_DETAILS.items(), _PLAIN, strict=True)
+        if any(say(e) != plain for e in entries)
+    }
+    return found | details
+
+
+def _statistics(entry: Entry) -> Iterator[tuple[str, float]]:
+    yield "value", math.nan if entry.value is None else entry.value
+    if entry.sigma is not None:
+        yield "sigma", entry.sigma
+    if entry.interval is not None:
+        yield from zip(("low", "high"), entry.interval, strict=True)
+
+
+def _description(names: list[str], form: str, title: str) -> dict[str, Any]:
+    terms = {short: next(n for n in names if n.startswith(long)) for short, long in _ATTRS.items()}
+    return {
+        "attrs": terms | {"title": title},
+        "dimensions": {"*": sorted(["time", *names])},
+        "time_format": form,
+    }
+
+
+_ATTRS: Final = {"area": "area (", "cat": "category (", "scen": "scenario ("}
+
+
+def _yaml(table: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """Write nested tables and lists of text; a JSON string is a YAML string."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield f"{indent}{json.dumps(key)}:\n"
+            yield from _yaml(value, f"{indent}  ")
+        elif isinstance(value, list):
+            yield f"{indent}{json.dumps(key)}:\n"
+            yield from (f"{indent}  - {json.dumps(item, ensure_ascii=False)}\n" for item in value)
+        else:
+            yield f"{indent}{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}\n"
+
+
+_KEYS: Final = ("region", "gas", "category", "period", "vintage", "source", "published", "fuel", "scope", "part")
+
+
+def _write_notation(inventory: Inventory, stem: Path) -> None:
+    keyed = [entry for entry in inventory.entries if entry.notation]
+    file = stem.with_name(f"{stem.name}{NOTATION}")
+    if not keyed:
+        file.unlink(missing_ok=True)  # of an earlier writing under this name
+        return
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow([*_KEYS, "notation"])
+        rows.writerows([*(str(getattr(e, name)) for name in _KEYS), e.notation] for e in keyed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Names of the columns, by what they are."""
+
+    file: str
+    area: str
+    category: str
+    scenario: str
+    dimensions: frozenset[str]
+    times: tuple[str, ...]
+
+
+def read_interchange(path: str | Path) -> Inventory:
+    """Read a data set in primap2's interchange format.
+
+    Parameters
+    ----------
+    path : path
+        The YAML file, or the CSV beside it.
+
+    Returns
+    -------
+    Inventory
+        Empty cells are no entries, unless ``NAME_notation.csv`` has a notation key for them. Categories of CRF or CRT
+        are mapped to IPCC 2006. Baskets of gases are left out, which ``notes`` says.
+
+    Raises
+    ------
+    InventoryError
+        With every fault found, with its line.
+    """
+    given = Path(path)
+    file = given if given.suffix in (".yaml", ".yml") else given.with_suffix(".yaml")
+    if not file.exists():
+        raise InventoryError(given.name, [f"There is no {file.name!r} that describes it: keep both files together."])
+    meta = _meta(file)
+    data = file.parent / str(meta.get("data_file", file.with_suffix(".csv").name))
+    if not data.exists():
+        raise InventoryError(file.name, [f"Its data file {data.name!r} is not beside it: keep both files together."])
+    entries, left_out, faults = _rows(data, meta)
+    if faults:
+        more = [f"So are {len(faults) - _MOST} more."] if len(faults) > _MOST else []
+        raise InventoryError(file.name, [*faults[:_MOST], *more])
+    entries = _with_notation(entries, data.with_name(f"{data.stem}{NOTATION}"))
+    notes = tuple(f"{count} rows of {what}" for what, count in sorted(left_out.items()))
+    title = str(meta["attrs"].get("title") or file.name)
+    return Inventory(tuple(e for e in entries.values() if e.value is not None or e.notation), title, notes)
+
+
+_MOST: Final = 20
+"""Faults that are told at once."""
+
+
+def _rows(data: Path, meta: dict[str, Any]) -> tuple[dict[Any, Entry], Counter[str], list[str]]:
+    entries: dict[Any, Entry] = {}
+    left_out: Counter[str] = Counter()
+    with data.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.DictReader(stream)
+        columns, faults = _columns(data.name, meta, rows.fieldnames or ())
+        if columns is None:
+            return entries, left_out, faults
+        for row in rows:
+            wrong = _read_row(columns, row, rows.line_num, entries, left_out)
+            faults += [f"{data.name}:{rows.line_num}: {fault}" for fault in wrong]
+    return entries, left_out, faults
+
+
+def _meta(file: Path) -> dict[str, Any]:
+    try:
+        meta = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InventoryError(file.name, [f"It is no YAML ({' '.join(str(error).split())})."]) from error
+    faults = [
+        f"There is no key {key!r}: primap2's interchange format has attrs, dimensions and time_format."
+        for key in ("attrs", "dimensions", "time_format")
+        if not isinstance(meta, dict) or key not in meta
+    ]
+    if not faults and "area" not in meta["attrs"]:
+        faults.append("attrs has no 'area', which names the column of regions.")
+    if faults:
+        raise InventoryError(file.name, faults)
+    return dict(meta)
+
+
+def _columns(name: str, meta: dict[str, Any], head: Any) -> tuple[_Columns | None, list[str]]:
+    attrs = meta["attrs"]
+    dims = {d for listed in meta["dimensions"].values() for d in listed} - {"time"}
+    dims |= set(meta.get("additional_coordinates", ()))
+    times = tuple(column for column in head if column not in dims)
+    form = _FORMATS.get(str(meta["time_format"]))
+    faults = []
+    if form is None:
+        faults.append(f"time_format {meta['time_format']!r} is not known: {', '.join(_FORMATS)} are.")
+    faults += [f"{name}:1: there is no column {d!r}, which dimensions has." for d in sorted(dims) if d not in head]
+    faults += [
+        f"{name}:1: the column {t!r} is neither a dimension nor a time."
+        for t in times
+        if form and not re.fullmatch(form, t)
+    ]
+    if "cat" not in attrs:
+        faults.append("attrs has no 'cat': a data set without categories is not read.")
+    if faults:
+        return None, faults
+    return _Columns(name, attrs["area"], attrs["cat"], attrs.get("scen", ""), frozenset(dims), times), []
+
+
+def _read_row(
+    columns: _Columns, row: dict[str, str], line: int, entries: dict[Any, Entry], left_out: Counter[str]
+) -> list[str]:
+    """Add what the row says to the entries, or return what is wrong with it."""
+    entity = row.get("entity") or row.get(next((c for c in columns.dimensions if c.startswith("entity (")), ""), "")
+    if "(" in entity or entity.upper() in ("HFCS", "PFCS", "KYOTOGHG", "FGASES"):
+        left_out[f"{entity}, a basket of gases, left out"] += 1
+        return []
+    gas = entity.casefold().replace("-", "")
+    try:
+        like = _like(columns, row, gas)
+        unit = mass.parse(re.sub(r"\s*/\s*(year|a|yr)$", " yr-1", row["unit"].strip()), gas)
+    except InversionError as error:
+        return [str(error)]
+    statistic = row.get(STATISTIC, "value")
+    faults = []
+    for column in columns.times:
+        text = row[column] or ""
+        period = Period.parse(column)
+        key = (like, period)
+        before = entries.get(key) or replace(like, period=period, place=f"{columns.file}:{line}")
+        try:
+            number = float(text) if text.strip() else math.nan
+        except ValueError:
+            faults.append(f"{column}: {text!r} is no number: primap2's format has numbers or empty cells.")
+            continue
+        entries[key] = before if math.isnan(number) else _with(before, statistic, unit.kilotonnes(number, period))
+    return faults
+
+
+def _like(columns: _Columns, row: dict[str, str], gas: str) -> Entry:
+    """Return the row's entry without period and numbers."""
+    code, part = _category(row[columns.category], columns.category)
+    found = {name: row.get(name, "") for name in _DETAILS}
+    scope, fuel, published, parts = found.values()
+    return Entry(
+        region=area(row[columns.area]),
+        gas=gas,
+        period=_NO_PERIOD,
+        category=code,
+        source=_named(row["source"]),
+        vintage=_named(row.get(columns.scenario, "")),
+        published=_named(published) or ("" if code == row[columns.category] else row[columns.category]),
+        fuel=_named(fuel),
+        scope=int(scope) if scope in ("1", "2") else 1,
+        part=part or parts == "yes",
+        unit=row["unit"],
+    )
+
+
+_NO_PERIOD: Final = Period.parse("1000")
+
+
+def _named(text: str) -> str:
+    return "" if text in ("unnamed", "all") else text
+
+
+def _category(text: str, column: str) -> tuple[str, bool]:
+    """Map a category to IPCC 2006 by the terminology in the column's name."""
+    named = _NAMED.fullmatch(column)
+    if named and named[2].startswith(("CRF2013", "CRT")):
+        counterpart = from_crt(text)
+        return counterpart.code, counterpart.part
+    return category(text), False
+
+
+def _with(entry: Entry, statistic: str, value: float) -> Entry:
+    low, high = entry.interval or (math.nan, math.nan)
+    match statistic:
+        case "sigma":
+            return replace(entry, sigma=value)
+        case "low":
+            return replace(entry, interval=(value, high))
+        case "high":
+            return replace(entry, interval=(low, value))
+        case _:
+            return replace(entry, value=value)
+
+
+def _with_notation(entries: dict[Any, Entry], file: Path) -> dict[Any, Entry]:
+    if not file.exists():
+        return entries
+    with file.open(encoding="utf-8", newline="") as stream:
+        keys = {tuple(row[name] for name in _KEYS): notation(row["notation"]) for row in csv.DictReader(stream)}
+    return {
+        key: replace(e, notation=keys.get(tuple(str(getattr(e, name)) for name in _KEYS), ""))
+        for key, e in entries.items()
+    }
