@@ -225,8 +225,8 @@ def _unlike_totals(sheet: _Sheet, table: _Table, sectors: dict[str, int], column
         if isinstance(stated, float) and abs(stated - added) > _TOLERANCE * max(size, abs(stated)):
             place = workbook.cell(sheet.name, sectors[sector], columns[column])
             yield (
-                f"{place} ({sector}, {column}): it says {stated:.9g} kt, what it sums up is {added:.9g} kt: a value or a "
-                "total was changed without the other."
+                f"{place} ({sector}, {column}): it says {stated:.9g} kt, what it sums up is {added:.9g} kt: a "
+                "value or a total was changed without the other."
             )
 
 

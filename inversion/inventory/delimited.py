@@ -302,8 +302,10 @@ def repeated(entries: Sequence[Entry]) -> Iterator[str]:
     """Say which entries share region, gas, category, period, vintage and detail with one before."""
     first: dict[Any, Entry] = {}
     for entry in entries:
-        before = first.setdefault(entry.key, entry)
-        if before is not entry:
+        if entry.key not in first:
+            first[entry.key] = entry
+        else:
+            before = first[entry.key]
             yield (
                 f"{entry.place}: {entry.region} {entry.gas} {entry.category} {entry.period} is already there "
                 f"({before.place}): leave one, or tell them apart by their vintage."

@@ -298,9 +298,8 @@ def _merge(found: dict[tuple[str, str], Entry], read: list[Entry], notes: Counte
     for entry in read:
         before = found.setdefault((entry.published, entry.gas), entry)
         if before is not entry and not _alike(before, entry):
-            notes[
-                f"{entry.place} says {_said(entry)} for {what}, {before.place} {_said(before)}: the latter is kept."
-            ] += 1
+            said = f"{entry.place} says {_said(entry)}, {before.place} {_said(before)}, which is kept"
+            notes[f"{entry.published} {entry.gas}: {said}."] += 1
 
 
 def _alike(before: Entry, entry: Entry) -> bool:

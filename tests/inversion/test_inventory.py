@@ -164,7 +164,7 @@ def test_a_ledger_takes_no_parts_and_no_scope_2():
     head = "region,gas,period,value,unit,published,part,scope\n"
     with pytest.raises(InventoryError, match=r"only parts of the category for CN-ZJ.*inventory\.totals"):
         parse(f"{head}CN-ZJ,co2,2019,1,kt,Coal,yes,\nCN-ZJ,co2,2019,1,kt,Oil,yes,\n").ledger(["CN-ZJ"])
-    with pytest.raises(InventoryError, match="of CN-BJ is Scope 2"):
+    with pytest.raises(InventoryError, match=r"of CN-BJ is Scope 2"):
         parse(f"{head}CN-BJ,co2,2019,1,kt,,,2\n").ledger(["CN-BJ"])
     with pytest.raises(InventoryError, match="CN-ZJ 0 2019 is there twice"):
         parse(f"{head}CN-ZJ,co2,2019,1,kt,a,,\nCN-ZJ,co2,2019,1,kt,b,,\n").ledger(["CN-ZJ"])
@@ -315,11 +315,11 @@ def test_unknown_format_and_mapping_keys(tmp_path):
     with pytest.raises(InventoryError, match="There is no file"):
         inventory.read(tmp_path / "a.xlsx")
     (tmp_path / "a.xlsx").write_text("region,gas")
-    with pytest.raises(InventoryError, match="no xlsx workbook.*save it as CSV"):
+    with pytest.raises(InventoryError, match=r"no xlsx workbook.*save it as CSV"):
         inventory.read(tmp_path / "a.xlsx")
     with pytest.raises(InventoryError, match="save it as CSV or xlsx"):
         inventory.read(tmp_path / "a.ods")
-    with pytest.raises(InventoryError, match="read as 'csv'.*takes encoding, mapping, not unit"):
+    with pytest.raises(InventoryError, match=r"read as 'csv'.*takes encoding, mapping, not unit"):
         inventory.read(tmp_path / "a.csv", unit="kt")
     with pytest.raises(InventoryError, match=r"'colums' \(is 'columns' meant\?\)"):
         parse("", mapping={"colums": {}})

@@ -168,9 +168,7 @@ def copy_sheet(book):
         (drop, [r"sheet 'Beijing2019': the row 'Coal Mining and Dressing' is missing in column A\."]),
         (
             change("D8", "n.a."),
-            [
-                r"Beijing2019!D8 \(Ferrous Metals Mining and Dressing, Other_Washed_Coal\): 'n\.a\.' is no number: give .*"
-            ],
+            [r"Beijing2019!D8 \(Ferrous Metals Mining.*, Other_Washed_Coal\): 'n\.a\.' is no number: give .*"],
         ),
         (change("D8", None), [r"Beijing2019!D8 \(Ferrous.*\): the cell is empty: give a number in Mt CO2, or NE.*"]),
         (rename, [r"sheet 'Bejing2019': No province-level unit is called 'Bejing': .* Is Beijing \(CN-BJ\) meant\?"]),
