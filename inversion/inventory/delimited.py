@@ -153,11 +153,11 @@ def parse(text: str, *, name: str = "inventory", mapping: Mapping[str, Any] | st
         faults.append((rows.line_num, f"the line is no CSV ({error})."))
     doubled = list(repeated(entries))
     if faults or doubled:
-        raise InventoryError(name, [*_grouped(faults, name), *doubled])
+        raise InventoryError(name, [*grouped(faults, name), *doubled])
     return Inventory(tuple(entries), name)
 
 
-def _grouped(faults: list[tuple[int, str]], name: str) -> list[str]:
+def grouped(faults: list[tuple[int, str]], name: str) -> list[str]:
     """Say a sentence once, with all the lines it holds for."""
     lines: dict[str, list[int]] = {}
     for line, sentence in faults:

@@ -24,7 +24,7 @@ from inversion.errors import InversionError
 from inversion.inventory import mass
 from inversion.inventory.areas import area
 from inversion.inventory.categories import from_crt
-from inversion.inventory.delimited import notation
+from inversion.inventory.delimited import grouped, notation
 from inversion.inventory.entry import UNIT, Entry, Inventory, InventoryError, Period, category
 
 STATISTIC: Final = "statistic (skyledger)"
@@ -212,32 +212,27 @@ def read_interchange(path: str | Path) -> Inventory:
     data = file.parent / str(meta.get("data_file", file.with_suffix(".csv").name))
     if not data.exists():
         raise InventoryError(file.name, [f"Its data file {data.name!r} is not beside it: keep both files together."])
-    entries, left_out, faults = _rows(data, meta)
-    if faults:
-        more = [f"So are {len(faults) - _MOST} more."] if len(faults) > _MOST else []
-        raise InventoryError(file.name, [*faults[:_MOST], *more])
+    entries, left_out = _rows(data, meta)
     entries = _with_notation(entries, data.with_name(f"{data.stem}{NOTATION}"))
     notes = tuple(f"{count} rows of {what}" for what, count in sorted(left_out.items()))
     title = str(meta["attrs"].get("title") or file.name)
     return Inventory(tuple(e for e in entries.values() if e.value is not None or e.notation), title, notes)
 
 
-_MOST: Final = 20
-"""Faults that are told at once."""
-
-
-def _rows(data: Path, meta: dict[str, Any]) -> tuple[dict[Any, Entry], Counter[str], list[str]]:
+def _rows(data: Path, meta: dict[str, Any]) -> tuple[dict[Any, Entry], Counter[str]]:
     entries: dict[Any, Entry] = {}
     left_out: Counter[str] = Counter()
     with data.open(encoding="utf-8-sig", newline="") as stream:
         rows = csv.DictReader(stream)
-        columns, faults = _columns(data.name, meta, rows.fieldnames or ())
+        columns, wrong = _columns(data.name, meta, rows.fieldnames or ())
         if columns is None:
-            return entries, left_out, faults
+            raise InventoryError(data.name, wrong)
+        faults: list[tuple[int, str]] = []
         for row in rows:
-            wrong = _read_row(columns, row, rows.line_num, entries, left_out)
-            faults += [f"{data.name}:{rows.line_num}: {fault}" for fault in wrong]
-    return entries, left_out, faults
+            faults += [(rows.line_num, fault) for fault in _read_row(columns, row, rows.line_num, entries, left_out)]
+    if faults:
+        raise InventoryError(data.name, grouped(faults, data.name))
+    return entries, left_out
 
 
 def _meta(file: Path) -> dict[str, Any]:
@@ -290,7 +285,7 @@ def _read_row(
     gas = entity.casefold().replace("-", "")
     try:
         like = _like(columns, row, gas)
-        unit = mass.parse(re.sub(r"\s*/\s*(year|a|yr)$", " yr-1", row["unit"].strip()), gas)
+        unit = mass.parse(_unit(row["unit"], entity), gas)
     except InversionError as error:
         return [str(error)]
     statistic = row.get(STATISTIC, "value")
@@ -307,6 +302,13 @@ def _read_row(
             continue
         entries[key] = before if math.isnan(number) else _with(before, statistic, unit.kilotonnes(number, period))
     return faults
+
+
+def _unit(text: str, entity: str) -> str:
+    """Return a unit as `mass` reads it: primap2 writes ``Gg CO2 / yr``, and ``CO2 * kt / yr`` of what it computed."""
+    factors, _, per = text.partition("/")
+    named = [factor for factor in re.split(r"[\s*]+", factors.strip()) if factor != entity]
+    return " ".join(named) + (f" / {per.strip()}" if per.strip() else "")
 
 
 def _like(columns: _Columns, row: dict[str, str], gas: str) -> Entry:
