@@ -8,7 +8,7 @@ from inversion.inventory.delimited import write
 from inversion.inventory.entry import Entry, Inventory, InventoryError, Ledger, Period
 from inversion.inventory.interchange import write_interchange
 from inversion.inventory.reading import FORMATS, read
-from inversion.inventory.sums import totals
+from inversion.inventory.sums import supposed, totals
 from inversion.inventory.vintages import beside, named, recalculation
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "named",
     "read",
     "recalculation",
+    "supposed",
     "totals",
     "write",
     "write_interchange",

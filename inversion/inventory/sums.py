@@ -69,6 +69,31 @@ def totals(
     return Inventory(tuple(added), inventory.name, inventory.notes)
 
 
+def supposed(inventory: Inventory, sigma_percent: float) -> Inventory:
+    """Give a standard uncertainty to every value that the inventory states none for.
+
+    Parameters
+    ----------
+    inventory : Inventory
+    sigma_percent : float [%]
+        1 σ of the value.
+
+    Raises
+    ------
+    InventoryError
+        When it is not positive.
+    """
+    if not sigma_percent > 0.0:
+        raise InventoryError(inventory.name, [f"An uncertainty of {sigma_percent:g} % is none: give 1 σ in percent."])
+    return replace(
+        inventory,
+        entries=tuple(
+            e if e.value is None or e.sigma is not None else replace(e, sigma=abs(e.value) * sigma_percent / 100.0)
+            for e in inventory.entries
+        ),
+    )
+
+
 def _doubled(parts: Sequence[Entry]) -> list[str]:
     """Say which entries lie in others of the same group."""
     whole = [e for e in parts if not e.part]

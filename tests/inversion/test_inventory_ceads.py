@@ -12,33 +12,9 @@ from inversion import inventory
 from inversion.inventory import InventoryError, ceads
 from inversion.inventory.categories import CEADS_SECTORS, holds
 from inversion.provinces import PROVINCES
+from tests.inversion.ledgers import ceads_workbook
 
 SECTORS = list(CEADS_SECTORS)
-
-
-def workbook(tmp_path, edit=None, *, names=("Beijing2019", "InnerMongolia2019"), scope_2=0.0):
-    """Write a workbook as CEADs lays them out, with values that add up, and let `edit` spoil it."""
-    book = openpyxl.Workbook()
-    book.active.title = "NOTE"
-    for n, name in enumerate(names, start=1):
-        sheet = book.create_sheet(name)
-        sheet.append(["Emission_Inventory", *ceads.COLUMNS])
-        sheet.append(["unit", *["Mt CO2"] * len(ceads.COLUMNS)])
-        sheet.append([])
-        body = []
-        for i in range(len(SECTORS)):
-            values = {column: n * (i + j / 32) for j, column in enumerate(ceads.FUELS)}
-            values |= dict.fromkeys(ceads.SCOPE_2, scope_2) | {ceads.REST: 0.25, ceads.PROCESS: i / 2}
-            values[ceads.SUM] = sum(value for column, value in values.items() if column not in ceads.SCOPE_2)
-            body.append([values[column] for column in ceads.COLUMNS])
-        sheet.append(["TotalEmissions", *np.sum(body, axis=0).tolist()])
-        for sector, row in zip(SECTORS, body, strict=True):
-            sheet.append([sector, *row])
-    if edit:
-        edit(book)
-    path = tmp_path / "ceads.xlsx"
-    book.save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +94,8 @@ def test_what_ceads_lacks_is_not_estimated(shared, regions, absent):
 
 
 def test_scope_2_enters_no_territorial_total(tmp_path):
-    with_2 = inventory.read(workbook(tmp_path, scope_2=7.5))
-    without = inventory.read(workbook(tmp_path))
+    with_2 = inventory.read(ceads_workbook(tmp_path, scope_2=7.5))
+    without = inventory.read(ceads_workbook(tmp_path))
     for category in ("0", "1", "1.A.1.a"):
         assert inventory.totals(with_2, category) == inventory.totals(without, category)
     used = {e.region: e for e in inventory.totals(with_2, scope=2).entries if e.value is not None}
@@ -136,7 +112,7 @@ def test_scope_2_counted_in_the_sheets_own_total_is_found(tmp_path):
         sheet["W4"] = sheet["W4"].value + 15.0
 
     with pytest.raises(InventoryError, match=r"Beijing2019!W10 \(Nonmetal Minerals.*, Scope_1_Total\): it says .* kt"):
-        inventory.read(workbook(tmp_path, spoil, scope_2=7.5))
+        inventory.read(ceads_workbook(tmp_path, spoil, scope_2=7.5))
 
 
 def change(cell, value):
@@ -191,7 +167,7 @@ def copy_sheet(book):
 )
 def test_what_is_wrong_is_said_in_one_sentence_with_its_place(tmp_path, edit, sentences):
     with pytest.raises(InventoryError) as caught:
-        inventory.read(workbook(tmp_path, edit))
+        inventory.read(ceads_workbook(tmp_path, edit))
     assert len(caught.value.faults) == len(sentences), caught.value.faults
     for fault, sentence in zip(caught.value.faults, sentences, strict=True):
         assert re.fullmatch(sentence, fault), fault
@@ -203,7 +179,7 @@ def test_all_faults_of_all_sheets_are_reported_at_once(tmp_path):
         book["InnerMongolia2019"]["E9"] = "y"
 
     with pytest.raises(InventoryError) as caught:
-        inventory.read(workbook(tmp_path, spoil))
+        inventory.read(ceads_workbook(tmp_path, spoil))
     assert [fault.split(" ")[0] for fault in caught.value.faults] == ["Beijing2019!D8", "InnerMongolia2019!E9"]
 
 
@@ -215,7 +191,7 @@ def test_a_notation_key_in_a_cell_is_kept(tmp_path):
             sheet[cell] = sheet[cell].value - taken
         sheet["B8"] = "C"
 
-    read = inventory.read(workbook(tmp_path, edit))
+    read = inventory.read(ceads_workbook(tmp_path, edit))
     (entry,) = (e for e in read.entries if e.notation == "C")
     assert (entry.value, entry.published, entry.fuel) == (None, "Ferrous Metals Mining and Dressing", "Raw_Coal")
     (total,) = (e for e in inventory.totals(read, "1.A.2.i").entries if e.region == "CN-BJ")
@@ -232,4 +208,4 @@ def test_another_workbook_is_no_ceads(tmp_path):
     with pytest.raises(InventoryError, match="it is no CEADs workbook"):
         inventory.read(tmp_path / "other.xlsx", "ceads")
     with pytest.raises(InventoryError, match="regions='half' is not known"):
-        inventory.read(workbook(tmp_path), regions="half")
+        inventory.read(ceads_workbook(tmp_path), regions="half")

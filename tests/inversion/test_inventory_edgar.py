@@ -1,42 +1,10 @@
 """EDGAR workbooks, made here in the layout of its releases."""
 
-import openpyxl
 import pytest
 
 from inversion import inventory
 from inversion.inventory import InventoryError
-
-HEAD = ["IPCC_annex", "C_group_IM24_sh", "Country_code_A3", "Name"]
-CODES = ["ipcc_code_2006_for_standard_report", "ipcc_code_2006_for_standard_report_name"]
-YEARS = ["Y_1970", "Y_1971", "Y_2022"]
-
-
-def edgar(path, edit=None, *, gas="CH4", unit="Gg"):
-    book = openpyxl.Workbook()
-    book.active.title = "info"
-    totals, sectors = book.create_sheet("TOTALS BY COUNTRY"), book.create_sheet("IPCC 2006")
-    for page in (totals, sectors):
-        for line in (["Content:", f"EDGAR_2024_GHG {gas} by country"], ["Unit:", unit], *[[]] * 7):
-            page.append(line)
-    totals.append([*HEAD, "Substance", *YEARS])
-    totals.append(["Non-Annex_I", "China +", "CHN", "China", gas, 30.5, 31.0, 75.0])
-    totals.append(["Annex_I", "OECD_Europe", "DEU", "Germany", gas, 5.0, None, 2.0])
-    totals.append(["Non-Annex_I", "China +", "HKG", "Hong Kong", gas, 0.1, 0.1, 0.2])
-    totals.append(["Int. Shipping", "Int. Shipping", "SEA", "Int. Shipping", gas, 1.0, 1.0, 1.0])
-    totals.append([None, None, "GLOBAL TOTAL", None, gas, 36.6, 32.1, 78.2])
-    totals.append(["Annex_I", "OECD_Europe", "EU27", "EU27", gas, 5.0, None, 2.0])
-    sectors.append([*HEAD, *CODES, "Substance", "fossil_bio", *YEARS])
-    china = ["Non-Annex_I", "China +", "CHN", "China"]
-    sectors.append([*china, "1.A.1.bc", "Petroleum refining, solid fuels", gas, "fossil", 0.5, 0.6, 1.0])
-    sectors.append([*china, "1.A.3.b_noRES", "Road transportation", gas, "fossil", 0.1, 0.1, 0.4])
-    sectors.append([*china, "1.A.4", "Residential and other sectors", gas, "fossil", 1.0, 1.0, 2.0])
-    sectors.append([*china, "1.A.4", "Residential and other sectors", gas, "bio", 4.0, 4.0, 1.6])
-    sectors.append([*china, "3.C.7", "Rice cultivation", gas, "bio", 24.9, 25.3, 70.0])
-    sectors.append([*china, "1.B.1", "Solid fuels", "GWP_100_AR5_GHG", "fossil", 1, 1, 1])
-    if edit:
-        edit(book)
-    book.save(path)
-    return path
+from tests.inversion.ledgers import edgar
 
 
 def test_totals_and_categories_are_read(tmp_path):
