@@ -139,7 +139,7 @@ def _read_sheet(title: str, cells: workbook.Rows, vintage: str, file: str, entri
         faults = faults or [*_unlike_totals(sheet, table, sectors, columns)]
     if not faults:
         entries += [
-            _entry(sheet, sector, column, table[sector, column], workbook.cell(title, row, columns[column]))
+            _entry(sheet, sector, column, table[sector, column], (row, columns[column]))
             for sector, row in sectors.items()
             for column in columns
             if sector != _TOTALS and column != SUM
@@ -147,8 +147,15 @@ def _read_sheet(title: str, cells: workbook.Rows, vintage: str, file: str, entri
     return faults
 
 
+def _folded(name: str) -> str:
+    """Releases differ in capitals, blanks and commas."""
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
 def _columns(sheet: _Sheet) -> tuple[dict[str, int], list[str]]:
-    head = [workbook.text(value) for value in sheet.rows[0]] if sheet.rows else []
+    said = [workbook.text(value) for value in sheet.rows[0]] if sheet.rows else []
+    spelt = {_folded(name): name for name in COLUMNS}
+    head = [spelt.get(_folded(name), name) for name in said]
     columns: dict[str, int] = {name: head.index(name) for name in COLUMNS if name in head}
     faults = []
     for name in COLUMNS:
@@ -168,8 +175,10 @@ def _sectors(sheet: _Sheet) -> tuple[dict[str, int], list[str]]:
     """Find the row of every sector; say which are missing, doubled or unknown."""
     rows: dict[str, int] = {}
     faults, strange = [], {}
+    spelt = {_folded(name): name for name in (_TOTALS, *CEADS_SECTORS)}
     for i, row in enumerate(sheet.rows[2:], start=2):
-        name = workbook.text(workbook.at(row, 0))
+        said = workbook.text(workbook.at(row, 0))
+        name = spelt.get(_folded(said), said)
         if name in rows:
             faults.append(
                 f"{workbook.cell(sheet.name, i, 0)}: the row {name!r} is there twice (also A{rows[name] + 1})."
@@ -230,7 +239,7 @@ def _unlike_totals(sheet: _Sheet, table: _Table, sectors: dict[str, int], column
             )
 
 
-def _entry(sheet: _Sheet, sector: str, column: str, value: float | str, cell: str) -> Entry:
+def _entry(sheet: _Sheet, sector: str, column: str, value: float | str, cell: tuple[int, int]) -> Entry:
     known = CEADS_SECTORS[sector]
     return Entry(
         region=sheet.region,
@@ -241,12 +250,12 @@ def _entry(sheet: _Sheet, sector: str, column: str, value: float | str, cell: st
         notation=value if isinstance(value, str) else "",
         source=SOURCE,
         vintage=sheet.vintage,
-        place=f"{sheet.file}:{cell}",
+        place=f"{sheet.file}:{workbook.cell(sheet.name, *cell)}",
         published=sector,
         fuel=PROCESS.casefold() if column == PROCESS else column,
         scope=2 if column in SCOPE_2 else 1,
         part=True,
-        unit=_unit(sheet, sheet.rows[0].index(column)),
+        unit=_unit(sheet, cell[1]),
     )
 
 

@@ -9,6 +9,7 @@ categories are dimensions of their own; each only where there is any.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -181,8 +182,8 @@ class _Columns:
     area: str
     category: str
     scenario: str
-    dimensions: frozenset[str]
-    times: tuple[str, ...]
+    entity: str
+    periods: dict[str, Period]
 
 
 def read_interchange(path: str | Path) -> Inventory:
@@ -209,7 +210,7 @@ def read_interchange(path: str | Path) -> Inventory:
     if not file.exists():
         raise InventoryError(given.name, [f"There is no {file.name!r} that describes it: keep both files together."])
     meta = _meta(file)
-    data = file.parent / str(meta.get("data_file", file.with_suffix(".csv").name))
+    data = file.with_name(Path(str(meta.get("data_file") or file.with_suffix(".csv").name)).name)
     if not data.exists():
         raise InventoryError(file.name, [f"Its data file {data.name!r} is not beside it: keep both files together."])
     entries, left_out = _rows(data, meta)
@@ -222,14 +223,19 @@ def read_interchange(path: str | Path) -> Inventory:
 def _rows(data: Path, meta: dict[str, Any]) -> tuple[dict[Any, Entry], Counter[str]]:
     entries: dict[Any, Entry] = {}
     left_out: Counter[str] = Counter()
-    with data.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream)
-        columns, wrong = _columns(data.name, meta, rows.fieldnames or ())
-        if columns is None:
-            raise InventoryError(data.name, wrong)
-        faults: list[tuple[int, str]] = []
+    faults: list[tuple[int, str]] = []
+    try:
+        rows = csv.reader(io.StringIO(data.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        head = next(rows, [])
+        columns = _columns(data.name, meta, head)
         for row in rows:
-            faults += [(rows.line_num, fault) for fault in _read_row(columns, row, rows.line_num, entries, left_out)]
+            if len(row) != len(head):
+                faults.append((rows.line_num, f"the line has {len(row)} cells, the header {len(head)}."))
+                continue
+            wrong = _read_row(columns, dict(zip(head, row, strict=True)), rows.line_num, entries, left_out)
+            faults += [(rows.line_num, fault) for fault in wrong]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InventoryError(data.name, [f"It is no CSV in UTF-8 ({error})."]) from error
     if faults:
         raise InventoryError(data.name, grouped(faults, data.name))
     return entries, left_out
@@ -240,46 +246,59 @@ def _meta(file: Path) -> dict[str, Any]:
         meta = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InventoryError(file.name, [f"It is no YAML ({' '.join(str(error).split())})."]) from error
+    known = meta if isinstance(meta, dict) else {}
     faults = [
-        f"There is no key {key!r}: primap2's interchange format has attrs, dimensions and time_format."
-        for key in ("attrs", "dimensions", "time_format")
-        if not isinstance(meta, dict) or key not in meta
+        f"The key {key!r} is missing, or holds no {what}: the format has attrs, dimensions and time_format."
+        for key, kind, what in (("attrs", dict, "table"), ("dimensions", dict, "table"), ("time_format", str, "text"))
+        if not isinstance(known.get(key), kind)
     ]
-    if not faults and "area" not in meta["attrs"]:
-        faults.append("attrs has no 'area', which names the column of regions.")
+    if not faults:
+        names = {"area": "regions", "cat": "categories"}
+        faults += [
+            f"attrs has no {k!r}, which names the column of {v}." for k, v in names.items() if k not in known["attrs"]
+        ]
+        odd = [str(key) for key, listed in known["dimensions"].items() if not isinstance(listed, list)]
+        faults += [f"dimensions has no list of columns for {key!r}." for key in odd]
     if faults:
         raise InventoryError(file.name, faults)
-    return dict(meta)
+    return known
 
 
-def _columns(name: str, meta: dict[str, Any], head: Any) -> tuple[_Columns | None, list[str]]:
-    attrs = meta["attrs"]
-    dims = {d for listed in meta["dimensions"].values() for d in listed} - {"time"}
-    dims |= set(meta.get("additional_coordinates", ()))
+def _columns(name: str, meta: dict[str, Any], head: list[str]) -> _Columns:
+    attrs = {key: str(value) for key, value in meta["attrs"].items()}
+    entity = f"entity ({attrs['entity_terminology']})" if "entity_terminology" in attrs else "entity"
+    dims = {str(d) for listed in meta["dimensions"].values() for d in listed} - {"time"}
+    dims |= {str(column) for column in meta.get("additional_coordinates") or ()}
+    dims |= {attrs["area"], attrs["cat"], entity, "unit", "source"}
     times = tuple(column for column in head if column not in dims)
-    form = _FORMATS.get(str(meta["time_format"]))
-    faults = []
+    form = _FORMATS.get(meta["time_format"])
+    faults = [f"{name}:1: there is no column {d!r}, which the description has." for d in sorted(dims) if d not in head]
     if form is None:
         faults.append(f"time_format {meta['time_format']!r} is not known: {', '.join(_FORMATS)} are.")
-    faults += [f"{name}:1: there is no column {d!r}, which dimensions has." for d in sorted(dims) if d not in head]
-    faults += [
-        f"{name}:1: the column {t!r} is neither a dimension nor a time."
-        for t in times
-        if form and not re.fullmatch(form, t)
-    ]
-    if "cat" not in attrs:
-        faults.append("attrs has no 'cat': a data set without categories is not read.")
+    else:
+        faults += [f"{name}:1: {fault}" for time in times for fault in _no_time(time, form)]
     if faults:
-        return None, faults
-    return _Columns(name, attrs["area"], attrs["cat"], attrs.get("scen", ""), frozenset(dims), times), []
+        raise InventoryError(name, faults)
+    periods = {time: Period.parse(time) for time in times}
+    return _Columns(name, attrs["area"], attrs["cat"], attrs.get("scen", ""), entity, periods)
+
+
+def _no_time(column: str, form: str) -> Iterator[str]:
+    if not re.fullmatch(form, column):
+        yield f"the column {column!r} is neither a dimension nor a time."
+        return
+    try:
+        Period.parse(column)
+    except InversionError as error:
+        yield str(error)
 
 
 def _read_row(
     columns: _Columns, row: dict[str, str], line: int, entries: dict[Any, Entry], left_out: Counter[str]
 ) -> list[str]:
     """Add what the row says to the entries, or return what is wrong with it."""
-    entity = row.get("entity") or row.get(next((c for c in columns.dimensions if c.startswith("entity (")), ""), "")
-    if "(" in entity or entity.upper() in ("HFCS", "PFCS", "KYOTOGHG", "FGASES"):
+    entity = row[columns.entity]
+    if "(" in entity or entity.upper() in _BASKETS:
         left_out[f"{entity}, a basket of gases, left out"] += 1
         return []
     gas = entity.casefold().replace("-", "")
@@ -290,18 +309,30 @@ def _read_row(
         return [str(error)]
     statistic = row.get(STATISTIC, "value")
     faults = []
-    for column in columns.times:
-        text = row[column] or ""
-        period = Period.parse(column)
-        key = (like, period)
-        before = entries.get(key) or replace(like, period=period, place=f"{columns.file}:{line}")
-        try:
-            number = float(text) if text.strip() else math.nan
-        except ValueError:
+    for column, period in columns.periods.items():
+        before = entries.get((like, period)) or replace(like, period=period, place=f"{columns.file}:{line}")
+        text = row[column].strip()
+        number = _number(text)
+        if text and number is None:
             faults.append(f"{column}: {text!r} is no number: primap2's format has numbers or empty cells.")
-            continue
-        entries[key] = before if math.isnan(number) else _with(before, statistic, unit.kilotonnes(number, period))
+        elif number is not None and _has(before, statistic):
+            faults.append(f"{column}: the value is already there ({before.place}): choose one source or provenance.")
+        elif number is not None:
+            entries[like, period] = _with(before, statistic, unit.kilotonnes(number, period))
+        else:
+            entries[like, period] = before
     return faults
+
+
+_BASKETS: Final = ("HFCS", "PFCS", "KYOTOGHG", "FGASES")
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _unit(text: str, entity: str) -> str:
@@ -358,6 +389,12 @@ def _with(entry: Entry, statistic: str, value: float) -> Entry:
             return replace(entry, interval=(low, value))
         case _:
             return replace(entry, value=value)
+
+
+def _has(entry: Entry, statistic: str) -> bool:
+    low, high = entry.interval or (math.nan, math.nan)
+    held = {"sigma": entry.sigma, "low": low, "high": high}.get(statistic, entry.value)
+    return held is not None and not math.isnan(held)
 
 
 def _with_notation(entries: dict[Any, Entry], file: Path) -> dict[Any, Entry]:

@@ -131,7 +131,7 @@ def drop(book):
 
 
 def swap_column(book):
-    book["Beijing2019"]["C1"] = "Cleaned_Coal"
+    book["Beijing2019"]["C1"] = "Cleened_Coal"
 
 
 def copy_sheet(book):
@@ -153,7 +153,7 @@ def copy_sheet(book):
             [r"Beijing2019!A8: the row .* is not known; is 'Ferrous Metals.* meant\?"],
         ),
         (change("C2", "Mt coal"), [r"Beijing2019!C2 \(unit of CleanedCoal\): The unit 'Mt coal' is no mass of co2.*"]),
-        (swap_column, [r"Beijing2019!1: there is no column 'CleanedCoal' \(Beijing2019!C1 has 'Cleaned_Coal'\)\."]),
+        (swap_column, [r"Beijing2019!1: there is no column 'CleanedCoal' \(Beijing2019!C1 has 'Cleened_Coal'\)\."]),
         (
             change("A9", SECTORS[3]),
             [r"Beijing2019!A9: the row .* is there twice \(also A8\)\.", r".*'Nonferrous.* is missing.*"],
@@ -181,6 +181,16 @@ def test_all_faults_of_all_sheets_are_reported_at_once(tmp_path):
     with pytest.raises(InventoryError) as caught:
         inventory.read(ceads_workbook(tmp_path, spoil))
     assert [fault.split(" ")[0] for fault in caught.value.faults] == ["Beijing2019!D8", "InnerMongolia2019!E9"]
+
+
+def test_capitals_blanks_and_commas_of_other_releases_do_not_matter(tmp_path):
+    def respell(book):
+        sheet = book["Beijing2019"]
+        sheet["C1"], sheet["H1"], sheet["A42"] = "Cleaned Coal", "other gas", "Scrap and Waste"
+
+    found = inventory.read(ceads_workbook(tmp_path, respell)).entries
+    plain = inventory.read(ceads_workbook(tmp_path)).entries
+    assert found == plain
 
 
 def test_a_notation_key_in_a_cell_is_kept(tmp_path):

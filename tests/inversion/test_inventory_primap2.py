@@ -168,6 +168,12 @@ def test_categories_of_the_reporting_tables_are_mapped(tmp_path):
     ]
 
 
+def test_a_value_that_is_there_twice_is_refused(tmp_path):
+    rows = [[*ROW, "1.A", 1, 2], [*ROW[:2], "derived", *ROW[3:], "1.A", "", 3]]
+    with pytest.raises(InventoryError, match=r"p\.csv:3: 2020: the value is already there \(p\.csv:2\)"):
+        inventory.read(primap2_files(tmp_path, rows))
+
+
 def test_faults_name_their_line(tmp_path):
     rows = [
         [*ROW[:3], "DEW", *ROW[4:], "1.A", 1, 2],
@@ -189,7 +195,10 @@ def test_faults_name_their_line(tmp_path):
     [
         ({"time_format": "%d.%m.%Y"}, r"time_format '%d\.%m\.%Y' is not known"),
         ({"dimensions": {"*": ["time", "continent"]}}, r"p\.csv:1: there is no column 'continent'"),
+        ({"dimensions": {"*": "time"}}, r"dimensions has no list of columns for '\*'"),
+        ({"dimensions": ["time"]}, "The key 'dimensions' is missing, or holds no table"),
         ({"attrs": {"cat": "x"}}, "attrs has no 'area'"),
+        ({"attrs": {"area": "region", "cat": "sector"}}, r"no column 'region'.*no column 'sector'"),
         ({"data_file": "q.csv"}, r"data file 'q\.csv' is not beside it"),
     ],
 )
