@@ -1,4 +1,4 @@
-"""Codes of the regions an inventory speaks of: provinces of China, countries of the world."""
+"""Codes of the regions an inventory speaks of: provinces of China, their prefectures, countries of the world."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Final
 from inversion.provinces import RegionError, province
 
 _SEPARATORS: Final = re.compile(r"[\s\-_.,'\u2019()]+")
+_PREFECTURE: Final = re.compile(r"(?!\d\d0000)\d{6}")
 _SPELLINGS: Final = {
     "USA": ("United States of America",),
     "GBR": ("United Kingdom of Great Britain and Northern Ireland", "Great Britain"),
@@ -53,6 +54,8 @@ def _by_key() -> dict[str, str]:
 def area(text: str) -> str:
     """Return the code of the province or country that a code or a name stands for.
 
+    Prefectures and counties are known by their six-digit GB/T 2260 code alone; `divisions` says when it was in force.
+
     Raises
     ------
     RegionError
@@ -60,9 +63,12 @@ def area(text: str) -> str:
 
     Examples
     --------
-    >>> area("330000"), area("InnerMongolia"), area("DEU"), area("HKG"), area("GERMANY")
-    ('CN-ZJ', 'CN-NM', 'DEU', 'CN-HK', 'DEU')
+    >>> area("330000"), area("InnerMongolia"), area("DEU"), area("HKG"), area("GERMANY"), area("330100")
+    ('CN-ZJ', 'CN-NM', 'DEU', 'CN-HK', 'DEU', '330100')
     """
+    if _PREFECTURE.fullmatch(text.strip()):
+        province(f"{text.strip()[:2]}0000")
+        return text.strip()
     try:
         return province(text).iso
     except RegionError as error:

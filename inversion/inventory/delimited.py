@@ -17,6 +17,7 @@ from inversion.errors import InversionError
 from inversion.inventory import mass
 from inversion.inventory.areas import area
 from inversion.inventory.entry import (
+    HALF_95,
     NOTATION_KEYS,
     TOTAL,
     UNIT,
@@ -50,7 +51,6 @@ COLUMNS: Final = {
 
 _NEEDED: Final = ("region", "gas", "period", "value", "unit")
 _UNCERTAINTIES: Final = ("sigma", "sigma_percent", "uncertainty_percent_95")
-_HALF_95: Final = 1.959963984540054  # standard normal quantile of 0.975
 _NOTATION: Final = re.compile(rf"({'|'.join(NOTATION_KEYS)})(\s*,\s*({'|'.join(NOTATION_KEYS)}))*")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 
@@ -109,7 +109,7 @@ def _unknown(keys: Any, known: Any, what: str) -> Iterator[str]:
         yield f"{what} not known: {listed}; known are {', '.join(known)}."
 
 
-def read_csv(
+def read(
     path: str | Path, *, mapping: Mapping[str, Any] | str | Path | None = None, encoding: str = "utf-8-sig"
 ) -> Inventory:
     """Read a plain CSV inventory; see `inversion.inventory.read`.
@@ -295,7 +295,7 @@ def _sigma(cells: dict[str, str], value: float | None) -> float | None:
         return number
     if value is None:
         return None
-    return abs(value) * number / 100.0 / (_HALF_95 if name == "uncertainty_percent_95" else 1.0)
+    return abs(value) * number / 100.0 / (HALF_95 if name == "uncertainty_percent_95" else 1.0)
 
 
 def repeated(entries: Sequence[Entry]) -> Iterator[str]:

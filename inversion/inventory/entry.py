@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -39,6 +40,8 @@ AGGREGATES: Final = {
     "M.MULTIOP": "multilateral operations",
 }
 """Sums that cut across the IPCC 2006 tree, and memo items, under the names that primap2 gives them."""
+HALF_95: Final = 1.959963984540054
+"""Standard normal quantile of 0.975."""
 
 _DAYS_PER_YEAR: Final = 365.25
 _CATEGORY: Final = re.compile(r"[1-5](\.[A-Z](\.\d{1,2}(\.[a-z](\.[ivx]+(\.\d)?)?)?)?)?")
@@ -220,6 +223,20 @@ class Entry:
     interval: tuple[float, float] | None = None
 
     @property
+    def deviation(self) -> float | None:
+        """Standard uncertainty, kt: σ where it is stated, else that of the 95 % interval, else None.
+
+        σ = value √(exp(s²) - 1), s = ln(high / low) / (2 · 1.96): lognormal with the value as its mean, where the
+        interval lies above 0; σ = (high - low) / (2 · 1.96) elsewhere.
+        """
+        if self.sigma is not None or self.interval is None or self.value is None:
+            return self.sigma
+        low, high = self.interval
+        if low <= 0:
+            return (high - low) / (2 * HALF_95)
+        return self.value * math.sqrt(math.expm1((math.log(high / low) / (2 * HALF_95)) ** 2))
+
+    @property
     def key(self) -> tuple[str, str, str, Period, str, str, str, int]:
         """What two entries must not share."""
         return (
@@ -326,7 +343,7 @@ class Inventory:
         return Ledger(
             codes=tuple(codes),
             rate=_numbers(found[c].value if c in found else None for c in codes) / span.years,
-            sigma=_numbers(found[c].sigma if c in found else None for c in codes) / span.years,
+            sigma=_numbers(found[c].deviation if c in found else None for c in codes) / span.years,
             notation=tuple(found[c].notation if c in found else "" for c in codes),
             gas=chosen.only("gas"),
             category=chosen.only("category"),

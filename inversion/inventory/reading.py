@@ -28,7 +28,7 @@ _OPTIONS: Final = {
     "primap2": set(),
 }
 _READERS: Final[dict[str, Callable[..., Inventory]]] = {
-    "csv": delimited.read_csv,
+    "csv": delimited.read,
     "ceads": ceads.read_ceads,
     "unfccc": unfccc.read_unfccc,
     "edgar": edgar.read_edgar,

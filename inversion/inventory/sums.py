@@ -40,8 +40,8 @@ def totals(
     Returns
     -------
     Inventory
-        σ only where every part with a value has one. A notation key among the parts stays beside the sum, which is
-        then incomplete; where all parts are keys there is no value.
+        σ only where every part with a value has one, or an interval (`Entry.deviation`). A notation key among the
+        parts stays beside the sum, which is then incomplete; where all parts are keys there is no value.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def supposed(inventory: Inventory, sigma_percent: float) -> Inventory:
     return replace(
         inventory,
         entries=tuple(
-            e if e.value is None or e.sigma is not None else replace(e, sigma=abs(e.value) * sigma_percent / 100.0)
+            e if e.value is None or e.deviation is not None else replace(e, sigma=abs(e.value) * sigma_percent / 100.0)
             for e in inventory.entries
         ),
     )
@@ -109,7 +109,7 @@ def _doubled(parts: Sequence[Entry]) -> list[str]:
 def _added(key: _Key, parts: Sequence[Entry], correlation: float) -> Entry:
     region, gas, category, period, vintage, fuel = key
     valued = [e for e in parts if e.value is not None]
-    sigmas = [e.sigma for e in valued if e.sigma is not None]
+    sigmas = [sigma for e in valued if (sigma := e.deviation) is not None]
     keys = sorted({text for e in parts for text in e.notation.split(",") if text})
     return Entry(
         region=region,

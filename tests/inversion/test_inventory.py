@@ -154,6 +154,11 @@ def test_a_lopsided_interval_is_kept():
     assert parse(text.format("6,18")).entries[0].interval == (6.0, 18.0)
     dataset = parse(text.format("6,18")).to_dataset()
     assert (dataset.low.item(), dataset.high.item()) == (6.0, 18.0)
+    # Standard deviation of a lognormal with these ends, by drawing from it.
+    spread = np.log(18 / 6) / (2 * 1.959963984540054)
+    drawn = np.random.default_rng(1).lognormal(np.log(10) - spread**2 / 2, spread, 400_000)
+    assert parse(text.format("6,18")).ledger(["CN-ZJ"]).sigma[0] == pytest.approx(drawn.std(), rel=0.01)
+    assert parse(text.format("-9.6,29.6")).entries[0].deviation == pytest.approx(10.0, rel=1e-4)
     with pytest.raises(InventoryError, match="not inside its 95 % interval from 11 to 18"):
         parse(text.format("11,18"))
     with pytest.raises(InventoryError, match="only low is given"):

@@ -139,6 +139,13 @@ def test_countries_and_provinces_do_not_mix():
         area("Frannce")
 
 
+def test_prefectures_are_their_codes():
+    assert area("370100") == "370100"
+    assert area("370000") == "CN-SD"
+    with pytest.raises(RegionError, match="'990000'"):
+        area("990100")
+
+
 def test_laiwu_is_jinan_since_2019():
     assert divisions.in_force("371200", 2018)
     assert not divisions.in_force("371200", 2019)
