@@ -45,6 +45,7 @@ COLUMNS: Final = {
     "published": "the publisher's own category (a CEADs sector, a CRT code)",
     "fuel": "what was burnt, or process",
     "scope": "1 (the default) emitted there; 2 electricity and heat used there",
+    "published_unit": "unit it was published in, where the values were converted since",
     "part": "yes where the row is only a part of its category (one sector of several, one fuel)",
 }
 """Columns of a plain CSV inventory."""
@@ -230,7 +231,7 @@ def _read_row(
                 fuel=cells.get("fuel", ""),
                 scope=scope,
                 part=part,
-                unit=cells["unit"],
+                unit=cells.get("published_unit", cells["unit"]),
                 interval=None if ends is None else (unit.kilotonnes(ends[0], span), unit.kilotonnes(ends[1], span)),
             )
         )
@@ -313,7 +314,7 @@ def repeated(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def write(inventory: Inventory, path: str | Path) -> Path:
-    """Write an inventory as plain CSV in kt that `read` reads back to the same entries, but for their places and units.
+    """Write an inventory as plain CSV in kt that `read` reads back to the same entries, but for their places.
 
     Parameters
     ----------
@@ -349,5 +350,6 @@ def _row(entry: Entry) -> dict[str, str]:
         "published": entry.published,
         "fuel": entry.fuel,
         "scope": str(entry.scope),
+        "published_unit": entry.unit,
         "part": "yes" if entry.part else "",
     }

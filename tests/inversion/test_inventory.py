@@ -46,6 +46,7 @@ def entries(draw):
         fuel=draw(st.sampled_from(["", "process", "Raw_Coal"])),
         scope=draw(st.sampled_from([1, 2])),
         part=draw(st.booleans()),
+        unit=draw(st.sampled_from(["", "kt", "Mt CO2", "万吨"])),
     )
 
 
@@ -249,7 +250,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, made):
     path = inventory.write(Inventory(tuple(made)), tmp_path_factory.mktemp("inventory") / "ledger.csv")
     back = inventory.read(path)
     keep = ("region", "gas", "period", "category", "value", "sigma", "notation", "source", "vintage")
-    keep += ("published", "fuel", "scope", "part", "interval")
+    keep += ("published", "fuel", "scope", "part", "interval", "unit")
     assert [[getattr(e, name) for name in keep] for e in back.entries] == [
         [getattr(e, name) for name in keep] for e in made
     ]
