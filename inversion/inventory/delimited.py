@@ -8,14 +8,16 @@ import io
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from inversion.errors import InversionError
 from inversion.inventory import mass
+from inversion.inventory.areas import area
 from inversion.inventory.entry import (
+    HALF_95,
     NOTATION_KEYS,
     TOTAL,
     UNIT,
@@ -25,10 +27,9 @@ from inversion.inventory.entry import (
     Period,
     category,
 )
-from inversion.provinces import province
 
 COLUMNS: Final = {
-    "region": "ISO 3166-2 or GB/T 2260 code, or the name of a province",
+    "region": "ISO 3166-2 or GB/T 2260 code or name of a province; ISO alpha-3 code or name of a country",
     "gas": "co2, ch4, ...",
     "category": "IPCC 2006 code; 0 for the total (the default)",
     "period": "2019, 2019-03 or 2019-01/2019-02",
@@ -37,14 +38,20 @@ COLUMNS: Final = {
     "sigma": "standard uncertainty (1 σ) in the same unit",
     "sigma_percent": "the same in percent of the value",
     "uncertainty_percent_95": "half the 95 % interval in percent of the value, as IPCC tables give it",
+    "low": "lower end of the 95 % interval in the same unit, where it is lopsided",
+    "high": "its upper end",
     "source": "who published it",
     "vintage": "which submission it is",
+    "published": "the publisher's own category (a CEADs sector, a CRT code)",
+    "fuel": "what was burnt, or process",
+    "scope": "1 (the default) emitted there; 2 electricity and heat used there",
+    "published_unit": "unit it was published in, where the values were converted since",
+    "part": "yes where the row is only a part of its category (one sector of several, one fuel)",
 }
 """Columns of a plain CSV inventory."""
 
 _NEEDED: Final = ("region", "gas", "period", "value", "unit")
 _UNCERTAINTIES: Final = ("sigma", "sigma_percent", "uncertainty_percent_95")
-_HALF_95: Final = 1.959963984540054  # standard normal quantile of 0.975
 _NOTATION: Final = re.compile(rf"({'|'.join(NOTATION_KEYS)})(\s*,\s*({'|'.join(NOTATION_KEYS)}))*")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 
@@ -104,40 +111,15 @@ def _unknown(keys: Any, known: Any, what: str) -> Iterator[str]:
 
 
 def read(
-    path: str | Path,
-    format: str = "auto",  # noqa: A002 - the public name of the argument
-    *,
-    mapping: Mapping[str, Any] | str | Path | None = None,
-    encoding: str = "utf-8-sig",
+    path: str | Path, *, mapping: Mapping[str, Any] | str | Path | None = None, encoding: str = "utf-8-sig"
 ) -> Inventory:
-    """Read an inventory; every fault of the file is reported at once, with its line.
-
-    Parameters
-    ----------
-    path : path
-    format : {"auto", "csv"}
-        ``auto`` goes by the file's name.
-    mapping : dict or path of a TOML file, optional
-        ``[columns]`` our name = "the file's name"; ``[constants]`` our name = "value of the whole file";
-        ``ignore = [columns not to read]``; ``delimiter``. Our names are those of `COLUMNS`.
-    encoding : str
-        Of the file; ``gb18030`` for files saved by Chinese spreadsheets.
-
-    Returns
-    -------
-    Inventory
-        Values and σ in kt of the gas over each entry's period.
+    """Read a plain CSV inventory; see `inversion.inventory.read`.
 
     Raises
     ------
     InventoryError
-        With every fault found, each with file and line.
     """
     file = Path(path)
-    if format not in ("auto", "csv"):
-        raise InventoryError(file.name, [f"Format {format!r} is not known: 'auto' and 'csv' are."])
-    if format == "auto" and file.suffix.casefold() not in (".csv", ".tsv", ".txt"):
-        raise InventoryError(file.name, [f"Its format is not known from {file.suffix!r}: save it as CSV."])
     try:
         text = file.read_text(encoding=encoding)
     except UnicodeDecodeError as error:
@@ -149,7 +131,7 @@ def read(
 
 
 def parse(text: str, *, name: str = "inventory", mapping: Mapping[str, Any] | str | Path | None = None) -> Inventory:
-    """Read the text of a CSV inventory; see `read`.
+    """Read the text of a CSV inventory; see `inversion.inventory.read`.
 
     Raises
     ------
@@ -170,13 +152,13 @@ def parse(text: str, *, name: str = "inventory", mapping: Mapping[str, Any] | st
                 faults += [(rows.line_num, fault) for fault in wrong]
     except csv.Error as error:
         faults.append((rows.line_num, f"the line is no CSV ({error})."))
-    repeated = list(_repeated(entries))
-    if faults or repeated:
-        raise InventoryError(name, [*_grouped(faults, name), *repeated])
+    doubled = list(repeated(entries))
+    if faults or doubled:
+        raise InventoryError(name, [*grouped(faults, name), *doubled])
     return Inventory(tuple(entries), name)
 
 
-def _grouped(faults: list[tuple[int, str]], name: str) -> list[str]:
+def grouped(faults: list[tuple[int, str]], name: str) -> list[str]:
     """Say a sentence once, with all the lines it holds for."""
     lines: dict[str, list[int]] = {}
     for line, sentence in faults:
@@ -223,35 +205,72 @@ def _read_row(
             return None
 
     gas = cells["gas"].casefold()
-    region = attempt(province, cells["region"])
+    region = attempt(area, cells["region"])
     span = attempt(Period.parse, cells["period"])
     code = attempt(category, cells.get("category") or TOTAL)
     unit = attempt(mass.parse, cells["unit"], gas)
     number = attempt(_value, cells["value"])
     deviation = attempt(_sigma, cells, number)
+    ends = attempt(_interval, cells, number)
+    scope = attempt(_choice, cells.get("scope") or "1", {"1": 1, "2": 2}, "scope")
+    part = attempt(_choice, (cells.get("part") or "no").casefold(), {"no": False, "yes": True}, "part")
     if not faults:
         entries.append(
             Entry(
-                region=region.iso,
+                region=region,
                 gas=gas,
                 period=span,
                 category=code,
                 value=None if number is None else unit.kilotonnes(number, span),
                 sigma=None if deviation is None else unit.kilotonnes(deviation, span),
-                notation="" if number is not None else ",".join(re.split(r"\s*,\s*", cells["value"])),
+                notation=notation(cells["value"]),
                 source=cells.get("source", ""),
                 vintage=cells.get("vintage", ""),
                 place=place,
+                published=cells.get("published", ""),
+                fuel=cells.get("fuel", ""),
+                scope=scope,
+                part=part,
+                unit=cells.get("published_unit", cells["unit"]),
+                interval=None if ends is None else (unit.kilotonnes(ends[0], span), unit.kilotonnes(ends[1], span)),
             )
         )
     return faults
 
 
+def _choice(text: str, choices: Mapping[str, Any], what: str) -> Any:
+    if text not in choices:
+        raise ValueError(f"the {what} {text!r} is none: expected {' or '.join(choices)}.")
+    return choices[text]
+
+
+def _interval(cells: dict[str, str], value: float | None) -> tuple[float, float] | None:
+    """Return the ends of the 95 % interval; None where the row states none."""
+    given = [name for name in ("low", "high") if cells.get(name)]
+    if not given:
+        return None
+    if len(given) == 1:
+        raise ValueError(f"of the 95 % interval only {given[0]} is given: give low and high, or neither.")
+    low, high = (_number(cells[name], name) for name in given)
+    if value is None or not low <= value <= high:
+        raise ValueError(f"the value is not inside its 95 % interval from {low:g} to {high:g}.")
+    return low, high
+
+
 def _value(text: str) -> float | None:
     """Return the number of a cell, None for a notation key."""
-    if _NOTATION.fullmatch(text):
-        return None
-    return _number(text, "value")
+    return None if notation(text) else _number(text, "value")
+
+
+def notation(text: str) -> str:
+    """Return the notation keys that a cell holds, joined by commas; "" where it holds something else.
+
+    Examples
+    --------
+    >>> notation("NO, IE"), notation("12.5")
+    ('NO,IE', '')
+    """
+    return ",".join(re.split(r"\s*,\s*", text.strip())) if _NOTATION.fullmatch(text.strip()) else ""
 
 
 def _number(text: str, what: str) -> float:
@@ -277,14 +296,17 @@ def _sigma(cells: dict[str, str], value: float | None) -> float | None:
         return number
     if value is None:
         return None
-    return abs(value) * number / 100.0 / (_HALF_95 if name == "uncertainty_percent_95" else 1.0)
+    return abs(value) * number / 100.0 / (HALF_95 if name == "uncertainty_percent_95" else 1.0)
 
 
-def _repeated(entries: list[Entry]) -> Iterator[str]:
+def repeated(entries: Sequence[Entry]) -> Iterator[str]:
+    """Say which entries share region, gas, category, period, vintage and detail with one before."""
     first: dict[Any, Entry] = {}
     for entry in entries:
-        before = first.setdefault(entry.key, entry)
-        if before is not entry:
+        if entry.key not in first:
+            first[entry.key] = entry
+        else:
+            before = first[entry.key]
             yield (
                 f"{entry.place}: {entry.region} {entry.gas} {entry.category} {entry.period} is already there "
                 f"({before.place}): leave one, or tell them apart by their vintage."
@@ -292,7 +314,7 @@ def _repeated(entries: list[Entry]) -> Iterator[str]:
 
 
 def write(inventory: Inventory, path: str | Path) -> Path:
-    """Write an inventory as plain CSV that `read` reads back to the same entries (but for their places).
+    """Write an inventory as plain CSV in kt that `read` reads back to the same entries, but for their places.
 
     Parameters
     ----------
@@ -303,13 +325,31 @@ def write(inventory: Inventory, path: str | Path) -> Path:
     -------
     Path
     """
-    names = ("region", "gas", "category", "period", "value", "unit", "sigma", "source", "vintage")
     file = Path(path)
     with file.open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(names)
-        for e in inventory.entries:
-            value = e.notation if e.value is None else repr(e.value)
-            sigma = "" if e.sigma is None else repr(e.sigma)
-            rows.writerow([e.region, e.gas, e.category, str(e.period), value, UNIT, sigma, e.source, e.vintage])
+        rows = csv.DictWriter(stream, [name for name in COLUMNS if name not in _UNCERTAINTIES[1:]])
+        rows.writeheader()
+        rows.writerows(_row(entry) for entry in inventory.entries)
     return file
+
+
+def _row(entry: Entry) -> dict[str, str]:
+    low, high = ("", "") if entry.interval is None else map(repr, entry.interval)
+    return {
+        "region": entry.region,
+        "gas": entry.gas,
+        "category": entry.category,
+        "period": str(entry.period),
+        "value": entry.notation if entry.value is None else repr(entry.value),
+        "unit": UNIT,
+        "sigma": "" if entry.sigma is None else repr(entry.sigma),
+        "low": low,
+        "high": high,
+        "source": entry.source,
+        "vintage": entry.vintage,
+        "published": entry.published,
+        "fuel": entry.fuel,
+        "scope": str(entry.scope),
+        "published_unit": entry.unit,
+        "part": "yes" if entry.part else "",
+    }

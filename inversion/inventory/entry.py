@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -22,13 +23,28 @@ NOTATION_KEYS: Final = {
     "IE": "included elsewhere",
     "C": "confidential",
     "NA": "not applicable",
+    "FX": "flexibility applied",
 }
-"""Notation keys of the UNFCCC reporting guidelines."""
+"""Notation keys of the UNFCCC reporting guidelines; FX is of the common reporting tables."""
 TOTAL: Final = "0"
 """Category of a total over all categories."""
+AGGREGATES: Final = {
+    "M.0.EL": "national total without land use, land-use change and forestry",
+    "M.AG": "agriculture: 3.A and the agricultural part of 3.C",
+    "M.AG.ELV": "agriculture without livestock",
+    "M.LULUCF": "land use, land-use change and forestry",
+    "M.BK": "international bunkers",
+    "M.BK.A": "international aviation",
+    "M.BK.M": "international navigation",
+    "M.BIO": "CO2 from biomass burnt for energy",
+    "M.MULTIOP": "multilateral operations",
+}
+"""Sums that cut across the IPCC 2006 tree, and memo items, under the names that primap2 gives them."""
+HALF_95: Final = 1.959963984540054
+"""Standard normal quantile of 0.975."""
 
 _DAYS_PER_YEAR: Final = 365.25
-_CATEGORY: Final = re.compile(r"[1-5](\.[A-Z](\.\d{1,2}(\.[a-z](\.[ivx]+)?)?)?)?")
+_CATEGORY: Final = re.compile(r"[1-5](\.[A-Z](\.\d{1,2}(\.[a-z](\.[ivx]+(\.\d)?)?)?)?)?")
 _JOINED: Final = re.compile(r"([1-5])([A-Z])?(\d{1,2})?([a-z])?([ivx]+)?")
 
 
@@ -131,7 +147,7 @@ def _shortest(start: dt.date, end: dt.date) -> tuple[str, str | None]:
 
 
 def category(text: str) -> str:
-    """Return an IPCC 2006 category code with its dots; "0" is the total.
+    """Return an IPCC 2006 category code with its dots, or one of `AGGREGATES`; "0" is the total.
 
     Raises
     ------
@@ -143,7 +159,7 @@ def category(text: str) -> str:
     ('1.A.1.a', '1.A.1.a', '0')
     """
     code = text.strip().rstrip(".")
-    if code == TOTAL or _CATEGORY.fullmatch(code):
+    if code == TOTAL or code in AGGREGATES or _CATEGORY.fullmatch(code):
         return code
     joined = _JOINED.fullmatch(code)
     dotted = ".".join(part for part in joined.groups() if part) if joined else ""
@@ -159,7 +175,7 @@ class Entry:
     Attributes
     ----------
     region : str
-        ISO 3166-2 code.
+        ISO 3166-2 code of a province, ISO 3166-1 alpha-3 code of a country.
     gas : str
         ``co2``, ``ch4``, ...
     period : Period
@@ -174,7 +190,19 @@ class Entry:
     source, vintage : str
         Who published it, and which submission it is.
     place : str
-        Where it was read: file and line.
+        Where it was read: file and line, or file, sheet and cell.
+    published : str
+        The publisher's own category: a CEADs sector, a CRF or CRT code.
+    fuel : str
+        What was burnt, or ``process``; empty for all together.
+    scope : int
+        1 for what is emitted on the territory; 2 for electricity and heat used there, whoever emitted it.
+    part : bool
+        Only a part of its category (one sector of several, one fuel): several such make the whole.
+    unit : str
+        Unit in which it was published.
+    interval : tuple of float, optional
+        95 % interval (low, high), kt, where the uncertainty is lopsided (lognormal).
     """
 
     region: str
@@ -187,11 +215,40 @@ class Entry:
     source: str = ""
     vintage: str = ""
     place: str = ""
+    published: str = ""
+    fuel: str = ""
+    scope: int = 1
+    part: bool = False
+    unit: str = ""
+    interval: tuple[float, float] | None = None
 
     @property
-    def key(self) -> tuple[str, str, str, Period, str]:
+    def deviation(self) -> float | None:
+        """Standard uncertainty, kt: σ where it is stated, else that of the 95 % interval, else None.
+
+        σ = value √(exp(s²) - 1), s = ln(high / low) / (2 · 1.96): lognormal with the value as its mean, where the
+        interval lies above 0; σ = (high - low) / (2 · 1.96) elsewhere.
+        """
+        if self.sigma is not None or self.interval is None or self.value is None:
+            return self.sigma
+        low, high = self.interval
+        if low <= 0:
+            return (high - low) / (2 * HALF_95)
+        return self.value * math.sqrt(math.expm1((math.log(high / low) / (2 * HALF_95)) ** 2))
+
+    @property
+    def key(self) -> tuple[str, str, str, Period, str, str, str, int]:
         """What two entries must not share."""
-        return self.region, self.gas, self.category, self.period, self.vintage
+        return (
+            self.region,
+            self.gas,
+            self.category,
+            self.period,
+            self.vintage,
+            self.published,
+            self.fuel,
+            self.scope,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +286,13 @@ class Inventory:
     entries : tuple of Entry
     name : str
         File or publication, for messages and provenance.
+    notes : tuple of str
+        What was left out on reading, and why; what the file says about itself.
     """
 
     entries: tuple[Entry, ...]
     name: str = "inventory"
+    notes: tuple[str, ...] = ()
 
     def select(
         self,
@@ -241,14 +301,20 @@ class Inventory:
         category: str | None = None,
         period: Period | str | None = None,
         vintage: str | None = None,
+        region: str | None = None,
+        scope: int | None = None,
+        fuel: str | None = None,
+        published: str | None = None,
     ) -> Inventory:
         """Return the entries that have all the given properties."""
         span = Period.parse(period) if isinstance(period, str) else period
-        wanted = {"gas": gas, "category": category, "period": span, "vintage": vintage}
+        wanted: dict[str, Any] = {"gas": gas, "category": category, "period": span, "vintage": vintage}
+        wanted |= {"region": region, "scope": scope, "fuel": fuel, "published": published}
         chosen = {name: value for name, value in wanted.items() if value is not None}
         return Inventory(
             tuple(e for e in self.entries if all(getattr(e, name) == value for name, value in chosen.items())),
             self.name,
+            self.notes,
         )
 
     def ledger(
@@ -262,20 +328,22 @@ class Inventory:
     ) -> Ledger:
         """Return the annual rates of the regions `codes`, for one gas, category, period and vintage.
 
-        What is not given must be the same in all entries left: nothing is guessed, summed or averaged.
+        What is not given must be the same in all entries left: nothing is guessed, summed or averaged. What is only
+        part of its category does not stand for it (`sums.totals` adds parts up), and Scope 2 is of no territory.
 
         Raises
         ------
         InventoryError
-            When several (or no) gases, categories, periods or vintages are left.
+            When several (or no) gases, categories, periods or vintages are left, or entries that are only parts, or
+            of Scope 2.
         """
-        chosen = self.select(gas=gas, category=category, period=period, vintage=vintage)
+        chosen = self.select(gas=gas, category=category, period=period, vintage=vintage).whole(codes)
         span: Period = chosen.only("period")
         found = {entry.region: entry for entry in chosen.entries}
         return Ledger(
             codes=tuple(codes),
             rate=_numbers(found[c].value if c in found else None for c in codes) / span.years,
-            sigma=_numbers(found[c].sigma if c in found else None for c in codes) / span.years,
+            sigma=_numbers(found[c].deviation if c in found else None for c in codes) / span.years,
             notation=tuple(found[c].notation if c in found else "" for c in codes),
             gas=chosen.only("gas"),
             category=chosen.only("category"),
@@ -283,6 +351,39 @@ class Inventory:
             source="; ".join(sorted({entry.source for entry in chosen.entries if entry.source})),
             period=span,
         )
+
+    def whole(self, codes: Sequence[str]) -> Inventory:
+        """Return the entries that stand for their category, of Scope 1.
+
+        Raises
+        ------
+        InventoryError
+            Where one of `codes` has only parts, or only Scope 2, or two entries that claim the same.
+        """
+        whole = tuple(e for e in self.entries if not e.part and e.scope == 1)
+        wholes = {e.region for e in whole}
+        faults = []
+        left = sorted({e.region for e in self.entries if e.region in codes} - wholes)
+        if left and all(e.scope != 1 for e in self.entries if e.region in left):
+            faults.append(
+                f"What it holds of {', '.join(left[:8])} is Scope 2, electricity and heat used but not emitted there: "
+                "a territorial comparison needs Scope 1."
+            )
+        elif left:
+            faults.append(
+                f"It holds only parts of the category for {', '.join(left[:8])} (sectors, fuels): add them up with "
+                "inventory.totals first."
+            )
+        seen: dict[tuple[Any, ...], Entry] = {}
+        for e in whole:
+            before = seen.setdefault((e.region, e.gas, e.category, e.period, e.vintage), e)
+            if before is not e and e.region in codes:
+                faults.append(
+                    f"{e.region} {e.category} {e.period} is there twice ({before.place}, {e.place}): leave one."
+                )
+        if faults:
+            raise InventoryError(self.name, faults)
+        return Inventory(whole, self.name, self.notes)
 
     def only(self, what: str) -> Any:
         """Return the one gas, category, period or vintage that all entries have.
@@ -309,12 +410,17 @@ class Inventory:
         spans = [[p.start, p.end] for p in columns.pop("period")]
         bounds = np.array(spans, "datetime64[D]").astype("datetime64[ns]").reshape(-1, 2)
         numbers = {name: _numbers(columns.pop(name)) for name in ("value", "sigma")}
+        ends = columns.pop("interval")
+        numbers |= {name: _numbers(None if pair is None else pair[i] for pair in ends) for i, name in _ENDS}
         return xr.Dataset(
             {name: ("entry", values) for name, values in columns.items()}
             | {name: ("entry", values, {"units": UNIT}) for name, values in numbers.items()}
             | {"period_bnds": (("entry", "nbnds"), bounds)},
             attrs={"title": self.name},
         )
+
+
+_ENDS: Final = ((0, "low"), (1, "high"))
 
 
 def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:

@@ -91,6 +91,19 @@ def test_a_revised_ledger_gets_a_report_of_its_own(result, tmp_path):
         np.testing.assert_allclose(stored["flux_total_inventory_country"].values[:, 0], [1.2e9, np.nan])
 
 
+def test_a_ledger_of_sectors_is_added_up(result, tmp_path):
+    (tmp_path / "ledger.csv").write_text(
+        "region,gas,category,period,value,unit,published,part\n"
+        "CN-ZJ,ch4,1.B.1,2023,0.7,Tg,Coal,yes\nCN-ZJ,ch4,4.A,2023,0.5,Tg,Waste,yes\nCN-JS,ch4,4.A,2023,1.5,Tg,Waste,yes\n"
+    )
+    out = tmp_path / "second"
+    done = run(result, "--inventory", tmp_path / "ledger.csv", "--sigma-percent", 10, "--output", out)
+    assert done.returncode == 0, done.stderr
+    with xr.open_dataset(out / "crosscheck.nc") as stored:
+        np.testing.assert_allclose(stored["flux_total_inventory_country"].values[:, 0], [1.2e9, 1.5e9])
+    assert "agree in 2," in done.stdout
+
+
 def test_a_faulty_ledger_is_one_message_and_no_traceback(result, tmp_path):
     (tmp_path / "ledger.csv").write_text("region,gas,period,value,unit\nAtlantis,ch4,2023,1,kt\n")
     done = run(result, "--inventory", tmp_path / "ledger.csv", "--output", tmp_path / "second")

@@ -42,6 +42,11 @@ def entries(draw):
         notation="" if valued else draw(st.sampled_from(["NE", "NO", "IE", "C", "NA", "NO,IE"])),
         source=draw(texts),
         vintage=draw(texts),
+        published=draw(texts),
+        fuel=draw(st.sampled_from(["", "process", "Raw_Coal"])),
+        scope=draw(st.sampled_from([1, 2])),
+        part=draw(st.booleans()),
+        unit=draw(st.sampled_from(["", "kt", "Mt CO2", "万吨"])),
     )
 
 
@@ -56,6 +61,7 @@ def test_plain_csv():
         source="CEADs",
         vintage="2021",
         place="ledger.csv:2",
+        unit="kt",
     )
     assert (coal.region, coal.category, coal.value, coal.sigma) == ("CN-ZJ", "1.B.1", 125.0, None)
     assert (coal.period.start, coal.period.end) == (dt.date(2019, 3, 1), dt.date(2019, 4, 1))
@@ -144,6 +150,34 @@ def test_columns_missing_or_misspelt():
         parse("region,gas,period,value,sgima\n")
 
 
+def test_a_lopsided_interval_is_kept():
+    text = "region,gas,period,value,unit,low,high\nCN-ZJ,ch4,2019,10,Gg,{}\n"
+    assert parse(text.format("6,18")).entries[0].interval == (6.0, 18.0)
+    dataset = parse(text.format("6,18")).to_dataset()
+    assert (dataset.low.item(), dataset.high.item()) == (6.0, 18.0)
+    # Standard deviation of a lognormal with these ends, by drawing from it.
+    spread = np.log(18 / 6) / (2 * 1.959963984540054)
+    drawn = np.random.default_rng(1).lognormal(np.log(10) - spread**2 / 2, spread, 400_000)
+    assert parse(text.format("6,18")).ledger(["CN-ZJ"]).sigma[0] == pytest.approx(drawn.std(), rel=0.01)
+    assert parse(text.format("-9.6,29.6")).entries[0].deviation == pytest.approx(10.0, rel=1e-4)
+    with pytest.raises(InventoryError, match="not inside its 95 % interval from 11 to 18"):
+        parse(text.format("11,18"))
+    with pytest.raises(InventoryError, match="only low is given"):
+        parse(text.format("6,"))
+
+
+def test_a_ledger_takes_no_parts_and_no_scope_2():
+    head = "region,gas,period,value,unit,published,part,scope\n"
+    with pytest.raises(InventoryError, match=r"only parts of the category for CN-ZJ.*inventory\.totals"):
+        parse(f"{head}CN-ZJ,co2,2019,1,kt,Coal,yes,\nCN-ZJ,co2,2019,1,kt,Oil,yes,\n").ledger(["CN-ZJ"])
+    with pytest.raises(InventoryError, match=r"of CN-BJ is Scope 2"):
+        parse(f"{head}CN-BJ,co2,2019,1,kt,,,2\n").ledger(["CN-BJ"])
+    with pytest.raises(InventoryError, match="CN-ZJ 0 2019 is there twice"):
+        parse(f"{head}CN-ZJ,co2,2019,1,kt,a,,\nCN-ZJ,co2,2019,1,kt,b,,\n").ledger(["CN-ZJ"])
+    both = parse(f"{head}CN-ZJ,co2,2019,3,kt,,,\nCN-ZJ,co2,2019,1,kt,Coal,yes,\nCN-ZJ,co2,2019,9,kt,,,2\n")
+    assert both.ledger(["CN-ZJ"]).rate[0] == 3.0
+
+
 def test_percent_uncertainties():
     text = "region,gas,period,value,unit,{}\nCN-ZJ,co2,2019,-200,kt,10\n"
     assert parse(text.format("sigma_percent")).entries[0].sigma == pytest.approx(20.0)
@@ -216,6 +250,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, made):
     path = inventory.write(Inventory(tuple(made)), tmp_path_factory.mktemp("inventory") / "ledger.csv")
     back = inventory.read(path)
     keep = ("region", "gas", "period", "category", "value", "sigma", "notation", "source", "vintage")
+    keep += ("published", "fuel", "scope", "part", "interval", "unit")
     assert [[getattr(e, name) for name in keep] for e in back.entries] == [
         [getattr(e, name) for name in keep] for e in made
     ]
@@ -283,8 +318,15 @@ def test_a_file_in_another_encoding_says_so_and_is_read(tmp_path):
 def test_unknown_format_and_mapping_keys(tmp_path):
     with pytest.raises(InventoryError, match="'crf' is not known"):
         inventory.read(tmp_path / "a.csv", format="crf")
-    with pytest.raises(InventoryError, match="save it as CSV"):
+    with pytest.raises(InventoryError, match="There is no file"):
         inventory.read(tmp_path / "a.xlsx")
+    (tmp_path / "a.xlsx").write_text("region,gas")
+    with pytest.raises(InventoryError, match=r"no xlsx workbook.*save it as CSV"):
+        inventory.read(tmp_path / "a.xlsx")
+    with pytest.raises(InventoryError, match="save it as CSV or xlsx"):
+        inventory.read(tmp_path / "a.ods")
+    with pytest.raises(InventoryError, match=r"read as 'csv'.*takes encoding, mapping, not unit"):
+        inventory.read(tmp_path / "a.csv", unit="kt")
     with pytest.raises(InventoryError, match=r"'colums' \(is 'columns' meant\?\)"):
         parse("", mapping={"colums": {}})
     with pytest.raises(InventoryError, match=r"\[columns\] not known: 'regon' \(is 'region' meant\?\)"):
