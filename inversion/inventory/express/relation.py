@@ -121,13 +121,13 @@ def fit(X: ArrayLike, C: ArrayLike, totals: ArrayLike, *, sigma: ArrayLike) -> R
     tried = size * np.geomspace(*_REACH)
     shapes, norms = _shapes(design, matrix, scale)
     noise = np.diag(error**2)
-    cost = _restricted(tried[:, None, None] ** 2 * shapes[:, :, None] + noise, Z, y)[0]
+    cost = restricted(tried[:, None, None] ** 2 * shapes[:, :, None] + noise, Z, y)[0]
     # Uniform in the standard deviation itself: on a grid of equal ratios each point stands for a width like itself.
     weight = np.exp(-0.5 * (cost - cost.min())) * tried
     weight /= weight.sum()
     variance = (weight @ tried**2) / norms
     S = np.einsum("ij,ijkl->kl", weight @ tried**2, shapes) + noise
-    _, beta, covariance = _restricted(S, Z, y)
+    _, beta, covariance = restricted(S, Z, y)
     return Relation(beta, covariance, variance, weight.sum(axis=2), scale, y.size - design.shape[1])
 
 
@@ -154,7 +154,7 @@ def _check(X: Floats, C: Floats, y: Floats) -> None:
         raise InventoryError("The relation", faults)
 
 
-def _restricted(S: Floats, Z: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+def restricted(S: Floats, Z: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
     """Return -2 ln λ, β̂ and its covariance, for every S of a stack (..., n, n)."""
     L = np.linalg.cholesky(S)
     white = np.linalg.solve(L, np.broadcast_to(np.column_stack([Z, y]), (*S.shape[:-1], Z.shape[1] + 1)))
