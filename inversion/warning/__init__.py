@@ -7,6 +7,17 @@
 from inversion.warning.projection import Projection, project
 from inversion.warning.rule import Rule, adjusted
 from inversion.warning.twins import Experiment
-from inversion.warning.watch import by_month, rolling, watch, watch_arrays
+from inversion.warning.watch import Comparison, by_month, rolling, watch, watch_arrays
 
-__all__ = ["Experiment", "Projection", "Rule", "adjusted", "by_month", "project", "rolling", "watch", "watch_arrays"]
+__all__ = [
+    "Comparison",
+    "Experiment",
+    "Projection",
+    "Rule",
+    "adjusted",
+    "by_month",
+    "project",
+    "rolling",
+    "watch",
+    "watch_arrays",
+]

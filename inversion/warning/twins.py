@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from inversion.warning.rule import Rule
-from inversion.warning.watch import watch_arrays
+from inversion.warning.watch import Comparison
 
 Floats = NDArray[np.float64]
 
@@ -122,8 +122,9 @@ class Experiment:
         shape = (draws, self.months, self.regions, len(rule.spans))
         z, tested, raised = np.full(shape, np.nan), np.zeros(shape, bool), np.zeros(shape, bool)
         for last, window in enumerate(self.windows()):
+            compared = self._compared(window, rule)
             for i in range(draws):
-                table = self._watched(window, y[i], express[i], shift, rule)
+                table = self._watched(window, compared, y[i], (express[i] + shift)[window.cells], shift)
                 part = (i, last, slice(None), slice(table.sizes["span"]))
                 z[part] = table["z"].values
                 tested[part] = np.isfinite(table["p"].values)
@@ -139,23 +140,22 @@ class Experiment:
             },
         )
 
-    def _watched(self, window: Window, y: Floats, express: Floats, shift: Floats, rule: Rule) -> xr.Dataset:
-        """Invert one window of one draw, and watch it; a prior that is the estimate has its planted error too."""
-        given = (express + shift)[window.cells]
-        prior, departure = np.zeros(given.size), y[window.observations]
+    def _compared(self, window: Window, rule: Rule) -> Comparison:
         D = self.express_covariance[np.ix_(window.cells, window.cells)]
-        if self.prior_is_express:
-            prior, departure, D = given, departure - self._seen(shift)[window.observations], window.prior_covariance
-        return watch_arrays(
-            prior + window.gain @ departure,
-            prior,
-            covariance=window.covariance,
-            prior_covariance=window.prior_covariance,
-            express=given,
-            express_covariance=D,
+        return Comparison.of(
+            window.covariance,
+            window.prior_covariance,
+            window.prior_covariance if self.prior_is_express else D,
             months=window.cells.size // self.regions,
             rule=rule,
         )
+
+    def _watched(self, window: Window, compared: Comparison, y: Floats, express: Floats, shift: Floats) -> xr.Dataset:
+        """Invert one window of one draw, and watch it; a prior that is the estimate has its planted error too."""
+        if not self.prior_is_express:
+            return compared.table(window.gain @ y[window.observations], np.zeros(express.size), express)
+        departure = (y - self._seen(shift))[window.observations]
+        return compared.table(express + window.gain @ departure, express, express)
 
     def _seen(self, shift: Floats) -> Floats:
         """Return what the observations see of a shift of the totals that the prior spreads, H G shift."""

@@ -13,6 +13,7 @@ correlation between months along, which is why the tests of a month come from on
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -66,33 +67,90 @@ def watch_arrays(
     inversion.crosscheck.CrosscheckError
         When cells cannot be told apart under the prior, or the sizes do not fit.
     """
-    chosen = rule or Rule()
-    t = np.asarray(express, dtype=np.float64)
-    if t.size % months or np.shape(covariance) != (t.size, t.size):
-        raise CrosscheckError(
-            "The window",
-            [f"{t.size} cells and a covariance of {np.shape(covariance)} are no regions by {months} months."],
-        )
-    smooth = compare_arrays(
-        inversion,
-        prior,
-        covariance=covariance,
-        prior_covariance=prior_covariance,
-        inventory=t,
-        inventory_covariance=express_covariance,
+    known = np.isfinite(np.asarray(express, dtype=np.float64))
+    window = Comparison.of(
+        covariance, prior_covariance, express_covariance, months=months, known=known, rule=rule or Rule()
     )
-    spans = [span for span in chosen.spans if span <= months]
-    T = _sums(t.size // months, months, spans)
-    d, Cov = np.nan_to_num(smooth.difference), np.nan_to_num(smooth.covariance)
-    usable = (T @ np.isnan(smooth.difference)) == 0
-    sigma = root(np.einsum("ij,jk,ik->i", T, Cov, T))
-    share = np.einsum("ij,jk,ik->i", T, np.nan_to_num(smooth.kernel), T) / T.sum(axis=1)
-    difference = np.where(usable, T @ d, np.nan)
-    tested = usable & (share >= chosen.min_share) & (sigma > 0)
-    z = np.divide(difference, sigma, out=np.full(sigma.shape, np.nan), where=usable & (sigma > 0))
-    p = np.where(tested, 2.0 * norm.sf(np.abs(z)), np.nan)
-    table = {"difference": difference, "sigma": np.where(usable, sigma, np.nan), "z": z, "share": share, "p": p}
-    return _table(table, adjusted(p, chosen.control), spans, chosen)
+    return window.table(inversion, prior, express)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A window before any data is seen: what its tests are, and how well they see.
+
+    Attributes
+    ----------
+    rule : Rule
+    spans : tuple of int (s)
+    sums : array (k s, k L)
+        T.
+    kernel : array (k L, k L)
+        Γ.
+    usable : array (k s,) of bool
+        All cells of the sum have estimates and covariances.
+    sigma, share : array (k s,)
+    """
+
+    rule: Rule
+    spans: tuple[int, ...]
+    sums: Floats
+    kernel: Floats
+    usable: NDArray[np.bool_]
+    sigma: Floats
+    share: Floats
+
+    @classmethod
+    def of(
+        cls,
+        covariance: ArrayLike,
+        prior_covariance: ArrayLike,
+        express_covariance: ArrayLike,
+        *,
+        months: int,
+        rule: Rule,
+        known: NDArray[np.bool_] | None = None,
+    ) -> Comparison:
+        """Return the comparison of a window; arguments as for `watch_arrays`, `known`: which cells have an estimate."""
+        size = len(np.asarray(covariance))
+        has = np.ones(size, dtype=bool) if known is None else known
+        if size % months or has.size != size:
+            raise CrosscheckError(
+                "The window", [f"{has.size} cells and a covariance of {size} are no regions by {months} months."]
+            )
+        smooth = compare_arrays(
+            np.zeros(size),
+            np.zeros(size),
+            covariance=covariance,
+            prior_covariance=prior_covariance,
+            inventory=np.where(has, 0.0, np.nan),
+            inventory_covariance=express_covariance,
+        )
+        spans = tuple(span for span in rule.spans if span <= months)
+        T = _sums(size // months, months, spans)
+        usable = (T @ np.isnan(smooth.difference)) == 0
+        variance = ((T @ np.nan_to_num(smooth.covariance)) * T).sum(axis=1)
+        seen = ((T @ np.nan_to_num(smooth.kernel)) * T).sum(axis=1)
+        return cls(
+            rule=rule,
+            spans=spans,
+            sums=T,
+            kernel=np.nan_to_num(smooth.kernel),
+            usable=usable,
+            sigma=np.where(usable, root(variance), np.nan),
+            share=seen / T.sum(axis=1),
+        )
+
+    def table(self, inversion: ArrayLike, prior: ArrayLike, express: ArrayLike) -> xr.Dataset:
+        """Return the tests of one set of data; see `watch_arrays`."""
+        t_a = np.asarray(prior, dtype=np.float64)
+        anomaly = np.nan_to_num(np.asarray(express, dtype=np.float64) - t_a)
+        d = np.asarray(inversion, dtype=np.float64) - t_a - self.kernel @ anomaly
+        difference = np.where(self.usable, self.sums @ d, np.nan)
+        fine = self.usable & (np.nan_to_num(self.sigma) > 0)
+        z = np.divide(difference, self.sigma, out=np.full(fine.shape, np.nan), where=fine)
+        p = np.where(fine & (self.share >= self.rule.min_share), 2.0 * norm.sf(np.abs(z)), np.nan)
+        columns = {"difference": difference, "sigma": self.sigma, "z": z, "share": self.share, "p": p}
+        return _table(columns, adjusted(p, self.rule.control), self.spans, self.rule)
 
 
 def _sums(regions: int, months: int, spans: Sequence[int]) -> Floats:

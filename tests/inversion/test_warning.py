@@ -81,8 +81,8 @@ def test_what_the_network_does_not_see_is_not_tested():
     )  # fmt: skip
     assert table.warning.values.tolist() == [["not tested"], ["not tested"]]
     assert table.attrs["tested"] == 0
-    with pytest.raises(CrosscheckError, match="2 cells"):
-        watch_arrays([1.0, 1.0], [1.0, 1.0], covariance=S, prior_covariance=M, express=[1.0, 1.0],
+    with pytest.raises(CrosscheckError, match="3 cells"):
+        watch_arrays([1.0] * 3, [1.0] * 3, covariance=S, prior_covariance=M, express=[1.0] * 3,
                      express_covariance=S, months=3)  # fmt: skip
 
 
