@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import openpyxl
 import xarray as xr
 
-from inversion.errors import InversionError
+from inversion.errors import FaultsError, InversionError
 from inversion.inventory.entry import NOTATION_KEYS, InventoryError, Period, category
 from inversion.inventory.prefectures import region
 
@@ -170,6 +172,7 @@ def read(
     *,
     sectors: Mapping[str, str] | None = None,
     fuels: Mapping[str, str] | None = None,
+    encoding: str = "utf-8-sig",
 ) -> Balance:
     """Read an energy balance in the long form (CSV): a line for every region, period, sector and fuel.
 
@@ -178,6 +181,8 @@ def read(
     path : path
     sectors, fuels : dict, optional
         The file's name -> IPCC 2006 code, and -> name of the factor table.
+    encoding : str
+        ``gb18030`` for files saved by Chinese spreadsheets.
 
     Returns
     -------
@@ -189,12 +194,25 @@ def read(
         With every fault found, each with file and line.
     """
     file = Path(path)
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
+    reader = csv.DictReader(io.StringIO(decoded(file, encoding, InventoryError)), strict=True)
+    try:
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ()) and name != "sigma_percent"]
         _refuse([f"{file.name}:1: there is no column {name!r} ({COLUMNS[name]})." for name in missing], file.name)
         rows = [(f"{file.name}:{reader.line_num}", row) for row in reader]
+    except csv.Error as error:
+        raise InventoryError(file.name, [f"{file.name}:{reader.line_num}: the line is no CSV ({error})."]) from error
     return _balance(rows, file.name, sectors or {}, fuels or {})
+
+
+def decoded(file: Path, encoding: str, error: type[FaultsError]) -> str:
+    """Return the text of a file, or raise `error` with a sentence that says what it may be written in."""
+    try:
+        return file.read_text(encoding=encoding)
+    except UnicodeDecodeError as wrong:
+        sentence = (
+            f"It is not {encoding} (byte {wrong.start}): give encoding='gb18030' if a Chinese spreadsheet wrote it."
+        )
+        raise error(file.name, [sentence]) from wrong
 
 
 def read_sheet(
@@ -253,9 +271,14 @@ def read_sheet(
 
 def _cells(file: Path, sheet: str | None) -> list[Sequence[Any]]:
     if file.suffix.casefold() != ".xlsx":
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            return list(csv.reader(stream))
-    book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        try:
+            return list(csv.reader(io.StringIO(decoded(file, "utf-8-sig", InventoryError)), strict=True))
+        except csv.Error as error:
+            raise InventoryError(file.name, [f"It is no CSV ({error})."]) from error
+    try:
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise InventoryError(file.name, [f"It is no workbook ({error}): save it as .xlsx."]) from error
     try:
         if sheet is None and len(book.sheetnames) > 1:
             raise InventoryError(file.name, [f"It has several sheets ({', '.join(book.sheetnames)}): choose one."])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inversion.errors import InversionError
+from inversion.inventory.balance import decoded
 from inversion.inventory.entry import category
 from inversion.inventory.factors import QUANTITIES, UNITS, Factor, FactorError, FactorTable, check
 from inversion.inventory.prefectures import region
@@ -54,11 +55,11 @@ def ipcc2006() -> FactorTable:
     (26.7, '2006 IPCC Guidelines Vol. 2 Table 1.2')
     """
     name = "factors_ipcc2006.csv"
-    text = resources.files("inversion.inventory").joinpath(name).read_text(encoding="utf-8")
+    text = resources.files("inversion.inventory").joinpath("data", name).read_text(encoding="utf-8")
     return parse_csv(text, name=name, version=_VERSION)
 
 
-def read(path: str | Path, *, version: str = "") -> FactorTable:
+def read(path: str | Path, *, version: str = "", encoding: str = "utf-8-sig") -> FactorTable:
     """Read a factor table from CSV or TOML (``version``, ``[[factor]]`` tables with the same keys).
 
     Parameters
@@ -66,6 +67,8 @@ def read(path: str | Path, *, version: str = "") -> FactorTable:
     path : path
     version : str
         Of a CSV table, which has no place for one.
+    encoding : str
+        ``gb18030`` for files saved by Chinese spreadsheets.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def read(path: str | Path, *, version: str = "") -> FactorTable:
         With every fault found, each with its line (CSV) or number (TOML).
     """
     file = Path(path)
-    text = file.read_text(encoding="utf-8-sig")
+    text = decoded(file, encoding, FactorError)
     if file.suffix.casefold() == ".toml":
         return parse_toml(text, name=file.name)
     return parse_csv(text, name=file.name, version=version)
@@ -90,7 +93,13 @@ def parse_csv(text: str, *, name: str = "factors", version: str = "") -> FactorT
     ------
     FactorError
     """
-    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        return _parsed(csv.DictReader(io.StringIO(text), strict=True), name, version)
+    except csv.Error as error:
+        raise FactorError(name, [f"It is no CSV ({error})."]) from error
+
+
+def _parsed(reader: csv.DictReader[str], name: str, version: str) -> FactorTable:
     strange = [column for column in reader.fieldnames or () if column not in COLUMNS]
     missing = [column for column in _NEEDED if column not in (reader.fieldnames or ())]
     if strange or missing:

@@ -7,14 +7,16 @@ from typing import Final
 
 from inversion.provinces import PROVINCES, RegionError, province
 
-COUNTRY: Final = "CN"
+COUNTRY: Final = "CHN"
 
+_NAMES: Final = (COUNTRY, "CN", "China", "中国", "全国")
+_THREE: Final = re.compile(r"[A-Z]{3}")
 _SIX: Final = re.compile(r"\d{6}")
 _BY_DIGITS: Final = {unit.gbt2260[:2]: unit.iso for unit in PROVINCES}
 
 
 def region(text: str) -> str:
-    """Return the code of a province (ISO 3166-2), or of a prefecture or county (GB/T 2260, six digits).
+    """Return the code of a province (ISO 3166-2), of a prefecture or county (GB/T 2260), or of a country (ISO 3166-1).
 
     Raises
     ------
@@ -22,11 +24,13 @@ def region(text: str) -> str:
 
     Examples
     --------
-    >>> region("浙江"), region("330000"), region("330100"), region("CN")
-    ('CN-ZJ', 'CN-ZJ', '330100', 'CN')
+    >>> region("浙江"), region("330000"), region("330100"), region("中国")
+    ('CN-ZJ', 'CN-ZJ', '330100', 'CHN')
     """
     code = text.strip()
-    if code == COUNTRY:
+    if code in _NAMES:
+        return COUNTRY
+    if _THREE.fullmatch(code):
         return code
     if _SIX.fullmatch(code) and not code.endswith("0000"):
         if code[:2] not in _BY_DIGITS:
@@ -41,9 +45,9 @@ def chain(code: str) -> tuple[str, ...]:
     Examples
     --------
     >>> chain("330106"), chain("CN-ZJ")
-    (('330106', '330100', 'CN-ZJ', 'CN', ''), ('CN-ZJ', 'CN', ''))
+    (('330106', '330100', 'CN-ZJ', 'CHN', ''), ('CN-ZJ', 'CHN', ''))
     """
     if not _SIX.fullmatch(code):
-        return (code, "") if code == COUNTRY else (code, COUNTRY, "") if code else ("",)
+        return ("",) if not code else (code, "") if _THREE.fullmatch(code) else (code, COUNTRY, "")
     own = (code,) if code.endswith("00") else (code, f"{code[:4]}00")
     return (*own, _BY_DIGITS[code[:2]], COUNTRY, "")

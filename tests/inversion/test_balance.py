@@ -172,7 +172,7 @@ def test_toml_tables_say_what_is_wrong():
 
 
 def test_regions():
-    assert chain("330106") == ("330106", "330100", "CN-ZJ", "CN", "")
+    assert chain("330106") == ("330106", "330100", "CN-ZJ", "CHN", "")
     assert chain("") == ("",)
     with pytest.raises(RegionError, match="first two digits 99"):
         region("990100")
@@ -425,7 +425,7 @@ def test_a_sheet_is_sectors_by_fuels(tmp_path):
     assert [(a.sector, a.value) for a in bought.activities] == [("1.A.2", 30_000.0), ("1.A.4.b", 6000.0)]
     assert {a.sector: a.sigma for a in burnt.activities} == {"1.A.1.a": 0.02, "1.A.2": 0.05, "1.A.4.b": 0.05}
     assert burnt.activities[0].place == "balance.xlsx:B4"
-    factors = parse_csv(HEAD + "ncv,natural_gas,,,CN,38.931,MJ/m3,,,1,,,yearbook\n").over(ipcc2006())
+    factors = parse_csv(HEAD + "ncv,natural_gas,,,CHN,38.931,MJ/m3,,,1,,,yearbook\n").over(ipcc2006())
     values = estimate(burnt, factors).value
     # 20.5e8 m3 x 38.931 MJ/m3 = 79 808.55 TJ, x 15.3 x 44/12 = 4477.26 kt
     assert values[1] == pytest.approx(79_808.55 * 15.3 * 44 / 12 * 1e-3)
@@ -465,3 +465,57 @@ def test_validity_is_a_whole_period():
     assert (row.valid_from, row.value) == (dt.date(2021, 1, 1), 0.5568)
     with pytest.raises(FactorError, match="no grid"):
         ipcc2006().find("grid", "electricity", region="CN-ZJ", period=Period.parse("2021/2022"), gas="co2", per="GWh")
+
+
+def test_files_that_are_something_else(tmp_path):
+    path = tmp_path / "balance.csv"
+    path.write_bytes(LONG.encode("gb18030"))
+    mapping = {"sectors": {"火电": "1.A.1.a"}, "fuels": {"原煤": "other_bituminous_coal"}}
+    with pytest.raises(InventoryError, match="encoding='gb18030'"):
+        read(path, **mapping)
+    assert len(read(path, encoding="gb18030", **mapping).activities) == 3
+    broken = tmp_path / "broken.xlsx"
+    broken.write_bytes(b"no workbook")
+    with pytest.raises(InventoryError, match="no workbook"):
+        read_sheet(broken, of="CN-ZJ", period="2019", sectors=SECTORS)
+
+
+cell = st.one_of(
+    st.sampled_from(
+        ["ncv", "natural_gas", "co2", "1.A", "CN-ZJ", "38.9", "TJ/Gg", "kt", "2019", "NE", "nan", "-1", "", '"']
+    ),
+    st.text(max_size=5),
+)
+
+
+def read_or_faults(reading):
+    try:
+        return reading(), ()
+    except (InventoryError, FactorError) as error:
+        return (), error.faults
+
+
+@given(st.lists(st.lists(cell, min_size=12, max_size=14), max_size=4))
+@settings(deadline=None, max_examples=60)
+def test_whatever_a_factor_table_holds_it_is_read_or_refused_in_sentences(rows):
+    text = HEAD + "".join(",".join(row) + "\n" for row in rows)
+    rows, faults = read_or_faults(lambda: parse_csv(text, name="f.csv").rows)
+    assert all("f.csv" in fault or "no CSV" in fault for fault in faults)
+    assert all(math.isfinite(row.value) for row in rows)
+
+
+@given(st.lists(st.lists(cell, min_size=6, max_size=8), max_size=4))
+@settings(deadline=None, max_examples=60)
+def test_whatever_a_balance_holds_it_is_read_or_refused_in_sentences(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("fuzz") / "b.csv"
+    head = "region,period,sector,fuel,value,unit,sigma_percent\n"
+    path.write_text(head + "".join(",".join(row) + "\n" for row in rows), encoding="utf-8", errors="replace")
+    activities, faults = read_or_faults(lambda: read(path).activities)
+    assert all("b.csv:" in fault for fault in faults)
+    assert all((a.value is None) == bool(a.notation) for a in activities)
+
+
+def test_countries():
+    assert (region("全国"), region("DEU"), chain("DEU")) == ("CHN", "DEU", ("DEU", ""))
+    made = estimate(balance(used(1000.0, region="DEU")), ipcc2006())
+    assert made.value[0] == pytest.approx(56.1)
