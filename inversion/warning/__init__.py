@@ -1,0 +1,23 @@
+"""Early warning: a rolling inversion laid beside express estimates, month by month, and what comes next.
+
+`watch` compares one window and says which regions part beyond the joint uncertainty, `rolling` goes through the months,
+`twins.Experiment` measures how often either warns without cause, `projection.project` continues a series with interval.
+"""
+
+from inversion.warning.projection import Projection, project
+from inversion.warning.rule import Rule, adjusted
+from inversion.warning.twins import Experiment
+from inversion.warning.watch import Comparison, by_month, rolling, watch, watch_arrays
+
+__all__ = [
+    "Comparison",
+    "Experiment",
+    "Projection",
+    "Rule",
+    "adjusted",
+    "by_month",
+    "project",
+    "rolling",
+    "watch",
+    "watch_arrays",
+]
