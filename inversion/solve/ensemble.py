@@ -24,7 +24,7 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
-from inversion.covariance import Covariance
+from inversion.covariance import Covariance, Diagonal
 from inversion.covariance.operator import Array, Factor
 from inversion.diagnostics import judge
 from inversion.errors import InversionError
@@ -415,7 +415,7 @@ class _WhitenedRows:
 
     def __init__(self, joint: Joint, R: Covariance, of_obs: np.ndarray) -> None:
         self._joint, self._of_obs = joint, of_obs
-        self._pieces = list(R.pieces(_ROWS))
+        self._pieces = [each for part, piece in R.pieces(_ROWS) for each in _by_window(part, piece, of_obs)]
         self._held: dict[int, Array] = {}
 
     def of(self, window: int) -> tuple[np.ndarray, Array, Array]:
@@ -436,6 +436,17 @@ class _WhitenedRows:
             return np.zeros(0, dtype=int), np.zeros((0, self._joint.B.size)), np.zeros(0)
         block = np.concatenate(parts)
         return np.concatenate(numbers), block[:, :-1], block[:, -1]
+
+
+def _by_window(part: slice, piece: Covariance, of_obs: np.ndarray) -> Iterator[tuple[slice, Covariance]]:
+    """Yield a piece of R, cut at every change of window where it ties nothing together: then nothing is held."""
+    if not isinstance(piece, Diagonal):
+        yield part, piece
+        return
+    variance = piece.diagonal()
+    ends = [*(np.flatnonzero(np.diff(of_obs[part])) + 1).tolist(), variance.size]
+    for start, end in zip([0, *ends], ends, strict=False):
+        yield slice(part.start + start, part.start + end), Diagonal(variance[start:end], name=piece.name)
 
 
 def _draws(rng: np.random.Generator, size: int, others: Array) -> tuple[Array, bool]:
