@@ -361,17 +361,20 @@ class _Smoother:
         return EnsemblePosterior(self._problem, solution, track)
 
     def _correct(self, G: Array, d: Array, weights: Array | None) -> float:
-        """Take whitened observations in, and return what they add to χ²."""
-        Y = G @ self._X
+        """Take whitened observations in, and return what they add to χ²; only what they see and reach is touched."""
+        seen = np.flatnonzero(G.any(axis=0))
+        reached = self._there if weights is None else self._there & (weights[:, 0] > 0)
+        G, X = G[:, seen], self._X[reached]
+        Y = G @ self._X[seen]
         scale = 1.0 / (self._members - 1.0)
-        D = scale * (self._X @ Y.T)
-        D = D if weights is None else weights * D
+        D = scale * (X @ Y.T)
+        D = D if weights is None else weights[reached] * D
         C = scipy.linalg.cholesky(scale * (Y @ Y.T) + np.eye(len(d)), lower=True, check_finite=False)
-        whitened = scipy.linalg.solve_triangular(C, d - G @ self._mean, lower=True, check_finite=False)
+        whitened = scipy.linalg.solve_triangular(C, d - G @ self._mean[seen], lower=True, check_finite=False)
         U = scipy.linalg.solve_triangular(C, D.T, lower=True, check_finite=False)  # C⁻¹ Dᵀ
-        self._mean += U.T @ whitened
+        self._mean[reached] += U.T @ whitened
         C[np.diag_indices(len(d))] += 1.0
-        self._X -= U.T @ scipy.linalg.solve_triangular(C, Y, lower=True, check_finite=False)
+        self._X[reached] = X - U.T @ scipy.linalg.solve_triangular(C, Y, lower=True, check_finite=False)
         return float(whitened @ whitened)
 
     def _active(self, window: int) -> np.ndarray:
