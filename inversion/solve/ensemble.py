@@ -24,7 +24,7 @@ import numpy as np
 import scipy.linalg
 import xarray as xr
 
-from inversion.covariance import Covariance
+from inversion.covariance import Covariance, Diagonal
 from inversion.covariance.operator import Array, Factor
 from inversion.diagnostics import judge
 from inversion.errors import InversionError
@@ -361,17 +361,20 @@ class _Smoother:
         return EnsemblePosterior(self._problem, solution, track)
 
     def _correct(self, G: Array, d: Array, weights: Array | None) -> float:
-        """Take whitened observations in, and return what they add to χ²."""
-        Y = G @ self._X
+        """Take whitened observations in, and return what they add to χ²; only what they see and reach is touched."""
+        seen = np.flatnonzero(G.any(axis=0))
+        reached = self._there if weights is None else self._there & (weights[:, 0] > 0)
+        G, X = G[:, seen], self._X[reached]
+        Y = G @ self._X[seen]
         scale = 1.0 / (self._members - 1.0)
-        D = scale * (self._X @ Y.T)
-        D = D if weights is None else weights * D
+        D = scale * (X @ Y.T)
+        D = D if weights is None else weights[reached] * D
         C = scipy.linalg.cholesky(scale * (Y @ Y.T) + np.eye(len(d)), lower=True, check_finite=False)
-        whitened = scipy.linalg.solve_triangular(C, d - G @ self._mean, lower=True, check_finite=False)
+        whitened = scipy.linalg.solve_triangular(C, d - G @ self._mean[seen], lower=True, check_finite=False)
         U = scipy.linalg.solve_triangular(C, D.T, lower=True, check_finite=False)  # C⁻¹ Dᵀ
-        self._mean += U.T @ whitened
+        self._mean[reached] += U.T @ whitened
         C[np.diag_indices(len(d))] += 1.0
-        self._X -= U.T @ scipy.linalg.solve_triangular(C, Y, lower=True, check_finite=False)
+        self._X[reached] = X - U.T @ scipy.linalg.solve_triangular(C, Y, lower=True, check_finite=False)
         return float(whitened @ whitened)
 
     def _active(self, window: int) -> np.ndarray:
@@ -415,7 +418,7 @@ class _WhitenedRows:
 
     def __init__(self, joint: Joint, R: Covariance, of_obs: np.ndarray) -> None:
         self._joint, self._of_obs = joint, of_obs
-        self._pieces = list(R.pieces(_ROWS))
+        self._pieces = [each for part, piece in R.pieces(_ROWS) for each in _by_window(part, piece, of_obs)]
         self._held: dict[int, Array] = {}
 
     def of(self, window: int) -> tuple[np.ndarray, Array, Array]:
@@ -436,6 +439,17 @@ class _WhitenedRows:
             return np.zeros(0, dtype=int), np.zeros((0, self._joint.B.size)), np.zeros(0)
         block = np.concatenate(parts)
         return np.concatenate(numbers), block[:, :-1], block[:, -1]
+
+
+def _by_window(part: slice, piece: Covariance, of_obs: np.ndarray) -> Iterator[tuple[slice, Covariance]]:
+    """Yield a piece of R, cut at every change of window where it ties nothing together: then nothing is held."""
+    if not isinstance(piece, Diagonal):
+        yield part, piece
+        return
+    variance = piece.diagonal()
+    ends = [*(np.flatnonzero(np.diff(of_obs[part])) + 1).tolist(), variance.size]
+    for start, end in zip([0, *ends], ends, strict=False):
+        yield slice(part.start + start, part.start + end), Diagonal(variance[start:end], name=piece.name)
 
 
 def _draws(rng: np.random.Generator, size: int, others: Array) -> tuple[Array, bool]:
