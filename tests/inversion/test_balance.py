@@ -270,6 +270,14 @@ def test_approach_2_is_lognormal_where_large():
     assert float(drawn.sigma[0] / drawn.value[0]) == pytest.approx(float(approach1(got).sigma[0]) / total, rel=0.05)
 
 
+def test_a_lognormal_factor_has_the_mean_and_sigma_that_were_stated():
+    table = parse_csv(HEAD + "carbon,natural_gas,co2,,,15,kg/GJ,,,80,,,x\noxidation,*,,,,1,1,,,,,,x\n")
+    drawn = approach2(estimate(balance(used(1000.0)), table), draws=60_000, rng=np.random.default_rng(6))
+    assert float(drawn.value[0]) == pytest.approx(55.0, rel=0.02)
+    assert float(drawn.sigma[0]) == pytest.approx(44.0, rel=0.05)
+    assert float(drawn["median"][0]) == pytest.approx(55.0 / math.sqrt(1 + 0.8**2), rel=0.02)
+
+
 def test_the_same_seed_draws_the_same():
     got = estimate(several(), ipcc2006())
     one, two = (approach2(got, draws=700, rng=np.random.default_rng(4)).draws.values for _ in range(2))

@@ -174,10 +174,10 @@ def test_equal_indicators_in_closed_form():
     degrees of freedom of equally weighted deviations, the mean square Σr² / (k - 3).
     """
     rng = np.random.default_rng(8)
-    n = 40
-    C, X = np.zeros((n, 24 * n)), np.ones((24 * n, 1))
+    n = 12
+    C, X = np.zeros((n, 96 * n)), np.ones((96 * n, 1))
     for i in range(n):
-        C[i, 24 * i] = 1.0  # far apart, so that no correlation matters
+        C[i, 96 * i] = 1.0  # far apart, so that no correlation matters
     y = 120 + 5 * rng.normal(size=n)
     relation = fit(X, C, y, sigma=np.zeros(n))
     assert relation.beta[0] == pytest.approx(y.mean(), rel=1e-3)
@@ -340,3 +340,21 @@ def test_regions_side_by_side_for_the_early_warning():
     np.testing.assert_allclose(cells.value.values, [*values, np.nan, np.nan, np.nan])
     np.testing.assert_allclose(cells.covariance.values[:3, :3], covariance)
     assert np.isnan(np.diag(cells.covariance.values)[3:]).all()
+
+
+@pytest.mark.soak
+def test_intervals_over_many_series():
+    """Months since the last report, and whole years before their report."""
+    inside, held = [], []
+    for seed in range(200):
+        X, truth, C, y, spread = simulated(np.random.default_rng(seed))
+        relation = fit(X, C, y, sigma=spread)
+        got = chow_lin(X, relation.covariance(X), C, y, total_covariance=np.diag(spread**2))
+        inside.append(np.abs(got.mean - truth)[-6:] <= 1.96 * np.sqrt(np.diag(got.covariance))[-6:])
+        if seed < 60:
+            held.append(hold_out(X, C, y, sigma=spread, least=10).attrs)
+    skills = np.array([one["skill"] for one in held])
+    share = np.mean([one["coverage"] for one in held])
+    print(f"\n95 % interval: months {np.mean(inside):.3f}, years held out {share:.3f}; skill {np.median(skills):.2f}")
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.04)
+    assert share == pytest.approx(0.95, abs=0.05)
