@@ -316,7 +316,7 @@ def site_table(posterior: Posterior) -> xr.Dataset:
         )
     }
     table = xr.Dataset(columns, coords={"site_name": ("sites", [site.site for site in sites])})
-    if not affordable(posterior.problem):
+    if not affordable(posterior.problem) or not posterior.fixed.sites:
         return table
     table = table.merge(desroziers(posterior).drop_vars("n"), join="exact", compat="equals")
     return table.merge(leave_one_site_out(posterior), join="exact", compat="equals") if len(sites) > 1 else table

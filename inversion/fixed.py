@@ -41,5 +41,6 @@ class Fixed:
 
     @functools.cached_property
     def sites(self) -> tuple[SiteBlock, ...]:
-        """Blocks of the innovation covariance and its inverse, by site; empty without sites."""
-        return site_blocks(self._problem, self._solution)
+        """Blocks of the innovation covariance and its inverse, by site; empty without sites or an exact solution."""
+        exact = self._solution.exact()
+        return () if exact is None else site_blocks(self._problem, exact)

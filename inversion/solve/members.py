@@ -96,6 +96,10 @@ class MemberSolution(Solution):
             return self.statistics.influence()
         return np.einsum("ij,ij->i", self._signal, self._signal)
 
+    def exact(self) -> Solution | None:
+        """Return the Gaussian solution of the same problem, where there is one: members scatter."""
+        return self.statistics
+
     def findings(self) -> tuple[Finding, ...]:
         """Return what the solver said."""
         return self._said

@@ -86,6 +86,10 @@ class Solution(ABC):
         del Wt
         return None
 
+    def exact(self) -> Solution | None:
+        """Return the solution whose covariance follows the equations above to rounding; None where there is none."""
+        return self
+
     def findings(self) -> tuple[Finding, ...]:
         """Return what the solver itself has to say about the result."""
         return ()
