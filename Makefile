@@ -26,6 +26,9 @@ env:
 demo: env
 	@$(BIN)/skyledger demo $(ARGS)
 
+# Matrices of tests are small: threads of BLAS would only wait for one another where other processes run beside them.
+test soak: export OPENBLAS_NUM_THREADS ?= 1
+
 test: env
 	@$(BIN)/python -m pytest $(ARGS)
 
