@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from inversion.covariance.kernels import EARTH_RADIUS
+from inversion.covariance.kernels import EARTH_RADIUS, gaspari_cohn
 from inversion.covariance.operator import Array
 from inversion.errors import InversionError
 
@@ -96,7 +96,7 @@ class Reach:
             weight = weight * self._in_space(observation, self._localisation.length_km)
         if self._localisation.length_days is not None and self._ends is not None:
             days = (self._y["time"].values[observation] - self._ends) / np.timedelta64(1, "D")
-            weight = weight * taper(np.maximum(days, 0.0) / self._localisation.length_days)
+            weight = weight * gaspari_cohn(np.maximum(days, 0.0), self._localisation.length_days)
         return weight
 
     def _in_space(self, observation: int, length: float) -> Array:
@@ -105,13 +105,7 @@ class Reach:
             longitude, latitude = np.radians(place)
             inner = np.sin((self._states[1] - latitude) / 2) ** 2
             inner += np.cos(latitude) * np.cos(self._states[1]) * np.sin((self._states[0] - longitude) / 2) ** 2
-            self._by_place[place] = taper(2.0 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(inner, 0.0, 1.0))) / length)
+            self._by_place[place] = gaspari_cohn(
+                2.0 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(inner, 0.0, 1.0))), length
+            )
         return self._by_place[place]
-
-
-def taper(r: Array) -> Array:
-    """Return the compactly supported correlation of Gaspari and Cohn at r ≥ 0 lengths: 1 at 0, 0 from 2 on."""
-    near, far = np.minimum(r, 1.0), np.clip(r, 1.0, 2.0)
-    inner = np.polyval([-1 / 4, 1 / 2, 5 / 8, -5 / 3, 0.0, 1.0], near)
-    outer = np.polyval([1 / 12, -1 / 2, 5 / 8, 5 / 3, -5.0, 4.0], far) - 2.0 / (3.0 * far)
-    return np.where(r < 1.0, inner, np.maximum(outer, 0.0))

@@ -9,14 +9,13 @@ from inversion.twins.design import Candidate, design, judge_design, places, surv
 from inversion.twins.experiment import run
 from inversion.twins.nature import Nature, TwinError
 from inversion.twins.replay import replay
-from inversion.twins.scaled import Scaled, scaled_nature
+from inversion.twins.scaled import scaled_nature
 from inversion.twins.verdict import judge, lines, read_findings
 from inversion.twins.weather import WeatherError, perturbed
 
 __all__ = [
     "Candidate",
     "Nature",
-    "Scaled",
     "TwinError",
     "WeatherError",
     "design",

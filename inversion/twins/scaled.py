@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from inversion.covariance import Covariance, Dense, Factor, exponential
-from inversion.covariance.operator import Array
+from inversion.covariance import Dense, Scaled, exponential
 from inversion.innovations import rows_of_sites
 from inversion.problem import Problem
 from inversion.twins.nature import HONEST, Nature, TwinError
@@ -49,78 +46,10 @@ def scaled_nature(
     R = _correlated(problem, noise_hours) if noise_hours else problem.R
     return Nature(
         name="with " + " and ".join(filter(None, parts)) if any(parts) else HONEST,
-        B=Scaled(problem.B, prior_factor**2),
-        B_b=None if problem.B_b is None else Scaled(problem.B_b, prior_factor**2),
-        R=Scaled(R, noise_factor**2),
+        B=Scaled(problem.B, prior_factor),
+        B_b=None if problem.B_b is None else Scaled(problem.B_b, prior_factor),
+        R=Scaled(R, noise_factor),
     )
-
-
-class Scaled(Covariance):
-    """f C: another covariance times a number, of whatever kind that is.
-
-    Parameters
-    ----------
-    covariance : Covariance
-    factor : float
-        f, of the variances; above 0.
-    """
-
-    def __init__(self, covariance: Covariance, factor: float) -> None:
-        self._of, self._factor = covariance, factor
-        self.size, self.name, self.notes = covariance.size, covariance.name, covariance.notes
-
-    def matvec(self, V: Array) -> Array:
-        """Return f C V."""
-        return self._factor * self._of.matvec(V)
-
-    def solve(self, V: Array) -> Array:
-        """Return C⁻¹ V / f."""
-        return self._of.solve(V) / self._factor
-
-    def sqrt(self) -> Factor:
-        """Return √f L."""
-        return _ScaledFactor(self._of.sqrt(), float(np.sqrt(self._factor)))
-
-    def logdet(self) -> float:
-        """Return ln det C + m ln f."""
-        return self._of.logdet() + self.size * float(np.log(self._factor))
-
-    def diagonal(self) -> Array:
-        """Return the variances."""
-        return self._factor * self._of.diagonal()
-
-    def to_dense(self) -> Array:
-        """Return f C as an array (m, m)."""
-        return self._factor * self._of.to_dense()
-
-    def add_to(self, matrix: Array) -> None:
-        """Add f C to `matrix`."""
-        matrix += self.to_dense()
-
-    def pieces(self, rows: int) -> Iterator[tuple[slice, Covariance]]:
-        """Yield the pieces of C, times f."""
-        for part, piece in self._of.pieces(rows):
-            yield part, Scaled(piece, self._factor)
-
-
-class _ScaledFactor(Factor):
-    def __init__(self, factor: Factor, scale: float) -> None:
-        self._of, self._scale = factor, scale
-
-    def matvec(self, V: Array) -> Array:
-        return self._scale * self._of.matvec(V)
-
-    def rmatvec(self, V: Array) -> Array:
-        return self._scale * self._of.rmatvec(V)
-
-    def solve(self, V: Array) -> Array:
-        return self._of.solve(V) / self._scale
-
-    def rsolve(self, V: Array) -> Array:
-        return self._of.rsolve(V) / self._scale
-
-    def to_dense(self) -> Array:
-        return self._scale * self._of.to_dense()
 
 
 def _correlated(problem: Problem, hours: float) -> Dense:

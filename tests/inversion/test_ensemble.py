@@ -7,10 +7,10 @@ import pytest
 import xarray as xr
 
 from inversion import InversionError, Problem, solve
-from inversion.covariance import BlockDiagonal, Dense, Diagonal, Kronecker, spatial, temporal
+from inversion.covariance import BlockDiagonal, Dense, Diagonal, Kronecker, gaspari_cohn, spatial, temporal
 from inversion.datasets import POSTERIOR
 from inversion.findings import Grade
-from inversion.solve.localisation import Localisation, taper
+from inversion.solve.localisation import Localisation
 from qc.schema import require
 from tests.inversion.cases import random_spd
 
@@ -250,12 +250,12 @@ def test_observations_at_once_or_one_after_another(lag, monkeypatch):
 
 def test_the_taper_is_smooth_and_ends():
     r = np.linspace(0, 3, 3001)
-    rho = taper(r)
+    rho = gaspari_cohn(r, 1.0)
     assert rho[0] == 1
     assert (rho[r >= 2] == 0).all()
     assert (np.diff(rho) <= 1e-12).all()
     assert np.abs(np.diff(rho, 2)).max() < 1e-5
-    np.testing.assert_allclose(taper(np.array([0.5, 1.0, 1.5])), [0.6848958, 5 / 24, 0.0164931], atol=1e-6)
+    np.testing.assert_allclose(gaspari_cohn(np.array([0.5, 1.0, 1.5]), 1.0), [0.6848958, 5 / 24, 0.0164931], atol=1e-6)
 
 
 def test_what_the_lag_cuts_is_said():

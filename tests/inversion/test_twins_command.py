@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from deploy.cli import twins as command
 from inversion import twins
-from inversion.twins import Scaled, scaled_nature
+from inversion.covariance import Scaled
+from inversion.twins import scaled_nature
 from tests.inversion.cases import problem, random_error, random_kronecker
 
 
@@ -16,7 +17,7 @@ from tests.inversion.cases import problem, random_error, random_kronecker
 def test_a_scaled_covariance_is_the_scaled_matrix(make):
     rng = np.random.default_rng(0)
     C = make(rng)
-    scaled, V = Scaled(C, 2.5), rng.normal(size=(12, 2))
+    scaled, V = Scaled(C, np.sqrt(2.5)), rng.normal(size=(12, 2))
     dense = 2.5 * C.to_dense()
     near = {"rtol": 1e-10, "atol": 1e-12}
     np.testing.assert_allclose(scaled.matvec(V), dense @ V, **near)
