@@ -11,7 +11,7 @@ def attach(app: typer.Typer) -> None:
     app.command()(invert)
 
 
-def invert(
+def invert(  # noqa: PLR0913  each is an option of the command line
     source: Annotated[
         Path,
         typer.Argument(help="TOML file that says what to assemble, or a netCDF file of openghg_inversions."),
@@ -26,6 +26,16 @@ def invert(
         typer.Option(help="netCDF: error of the model, in the units of the observations [the file's own]."),
     ] = None,
     form: Annotated[str | None, typer.Option(help="netCDF: auto, observation, state or root [auto].")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="TOML: local, or a Dask scheduler's address; by default this process's threads.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="TOML: processes, with --scheduler local.")] = 2,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="TOML: the variational solver keeps its steps here and goes on from them.")
+    ] = None,
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0.01, help="TOML: what the solver may hold beside H [the solver's own].")
+    ] = None,
 ) -> None:
     """Solve an inversion: fluxes with uncertainties, χ², degrees of freedom, findings."""
     options = {"--sigma-x": sigma_x, "--sigma-b": sigma_b, "--model-error": model_error, "--form": form}
@@ -35,19 +45,36 @@ def invert(
             raise typer.BadParameter(
                 f"{', '.join(given)}: a configuration says this itself; write it into {source.name}"
             )
-        _configured(source, output, ensemble=ensemble)
+        from deploy.jobs.inversion.cluster import cluster  # noqa: PLC0415  needs the extra science
+
+        with cluster(scheduler, workers) as link:
+            if link is not None:
+                typer.echo(f"dashboard: {link}", err=True)
+            _configured(source, output, ensemble=ensemble, checkpoint=checkpoint, memory_gb=memory_gb)
         return
+    large = {"--scheduler": scheduler, "--checkpoint": checkpoint, "--memory-gb": memory_gb}
+    given = [name for name, value in large.items() if value is not None]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)}: goes with a TOML configuration")
     if ensemble:
         raise typer.BadParameter("--ensemble: goes with a TOML configuration that has [[ensemble]] tables")
     errors = {"sigma_x": 1.0 if sigma_x is None else sigma_x, "sigma_b": 0.05 if sigma_b is None else sigma_b}
     _prepared(source, output, model_error=model_error, form=form or "auto", errors=errors)
 
 
-def _configured(source: Path, output: Path | None, *, ensemble: bool) -> None:
+def _configured(
+    source: Path, output: Path | None, *, ensemble: bool, checkpoint: Path | None, memory_gb: float | None
+) -> None:
     from deploy.jobs import inversion as job  # noqa: PLC0415  needs the extras server and science
 
     settings = job.read(source)
-    outcome = job.run(settings, ensemble=ensemble, told=lambda name: typer.echo(f"solving: {name}", err=True))
+    outcome = job.run(
+        settings,
+        ensemble=ensemble,
+        told=lambda name: typer.echo(f"solving: {name}", err=True),
+        checkpoint=checkpoint,
+        memory_gb=memory_gb,
+    )
     typer.echo("\n".join(outcome.lines()))
     target = output or settings.output
     if target is not None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -629,3 +630,21 @@ def test_a_site_without_observations_in_the_window_is_no_fault(tmp_path):
     change(config.parent)
     outcome = job.run(job.read(config))
     assert set(outcome.posterior.problem.y["site"].values) == {"aaa", "bbb"}
+
+
+def test_a_variational_run_goes_on_from_its_steps_and_says_what_goes_with_what(solved, tmp_path):
+    prepared, exact = solved
+    folder = tmp_path / "case"
+    shutil.copytree(prepared.parent, folder)
+    config = folder / "march.toml"
+    config.write_text(CONFIG.replace('solver = "batch"', 'solver = "variational"'))
+    settings = job.read(config)
+    steps = tmp_path / "steps.lanczos"
+    first = job.run(settings, checkpoint=steps)
+    kept = steps.stat().st_size
+    again = job.run(settings, checkpoint=steps, memory_gb=1.0)
+    assert steps.stat().st_size == kept
+    np.testing.assert_array_equal(again.posterior.mean.values, first.posterior.mean.values)
+    np.testing.assert_allclose(first.posterior.mean.values, exact.posterior.mean.values, atol=1e-5)
+    with pytest.raises(DeployError, match=r"--checkpoint: the solver .batch. keeps no steps"):
+        job.run(job.read(prepared), checkpoint=steps)

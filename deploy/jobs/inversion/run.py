@@ -115,7 +115,14 @@ def assemble(settings: Settings) -> tuple[Assembled, xr.DataArray]:
     return assembled, assembled.totals(unit=settings.unit, shares=shares)
 
 
-def run(settings: Settings, *, ensemble: bool = False, told: Callable[[str], None] | None = None) -> Outcome:
+def run(
+    settings: Settings,
+    *,
+    ensemble: bool = False,
+    told: Callable[[str], None] | None = None,
+    checkpoint: Path | None = None,
+    memory_gb: float | None = None,
+) -> Outcome:
     """Solve a configuration, and where asked every member of its ensemble.
 
     Parameters
@@ -124,6 +131,10 @@ def run(settings: Settings, *, ensemble: bool = False, told: Callable[[str], Non
     ensemble : bool
     told : callable, optional
         Called with the name of each member before it is worked on.
+    checkpoint : path, optional
+        Where the variational solver keeps its steps, and goes on from; members have files of their own beside it.
+    memory_gb : float, optional
+        What the solver may hold beside H.
 
     Returns
     -------
@@ -142,7 +153,8 @@ def run(settings: Settings, *, ensemble: bool = False, told: Callable[[str], Non
         if told is not None:
             told(name)
         own = settings if name == BASE else configured.member(settings, name)
-        members.append(_solve(name, own))
+        kept = checkpoint if checkpoint is None or name == BASE else checkpoint.with_name(f"{checkpoint.name}.{name}")
+        members.append(_solve(name, own, kept, memory_gb))
     return Outcome(settings, tuple(members))
 
 
@@ -176,10 +188,25 @@ def write_paris(outcome: Outcome, prefix: Path) -> list[Path]:
     return written
 
 
-def _solve(name: str, settings: Settings) -> Member:
+def _options(solver: str, totals: xr.DataArray, checkpoint: Path | None, memory_gb: float | None) -> dict[str, Any]:
+    """Return what a solver is given beside the problem."""
+    options: dict[str, Any] = {}
+    if solver == "variational":
+        options |= {"aggregate": totals} | ({} if checkpoint is None else {"checkpoint": checkpoint})
+    elif checkpoint is not None:
+        raise DeployError(f'--checkpoint: the solver {solver!r} keeps no steps; it goes with solver = "variational"')
+    if memory_gb is not None:
+        if solver not in ("batch", "variational"):
+            raise DeployError(f"--memory-gb: the solver {solver!r} knows no such bound")
+        options["memory_gb"] = memory_gb
+    return options
+
+
+def _solve(name: str, settings: Settings, checkpoint: Path | None, memory_gb: float | None) -> Member:
     try:
         assembled, totals = assemble(settings)
-        posterior = getattr(solve, settings.solver)(assembled.problem)
+        options = _options(settings.solver, totals, checkpoint, memory_gb)
+        posterior = getattr(solve, settings.solver)(assembled.problem, **options)
     except Exception as error:
         if name == BASE or type(error).__module__.partition(".")[0] not in ("deploy", "inversion", "ingest", "qc"):
             raise
