@@ -128,7 +128,7 @@ def _identity(
     file: str, sheets: dict[str, workbook.Rows], given: tuple[str, str, str]
 ) -> tuple[_Book | None, list[str]]:
     """Find out which country, year and submission: from the caller, the sheets' corners, the file's name."""
-    above = [workbook.text(value) for rows in sheets.values() for row in rows[:6] for value in row if value is not None]
+    above = [workbook.text(value) for rows in sheets.values() for row in rows[:8] for value in row if value is not None]
     named = _FILE.search(file)
     year = given[1] or next((m[1] for text in above if (m := _YEAR.fullmatch(text))), named[3] if named else "")
     vintage = given[2] or next((m[1] for text in above if (m := _VINTAGE.fullmatch(text))), named[2] if named else "")
