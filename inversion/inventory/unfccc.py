@@ -128,7 +128,13 @@ def _identity(
     file: str, sheets: dict[str, workbook.Rows], given: tuple[str, str, str]
 ) -> tuple[_Book | None, list[str]]:
     """Find out which country, year and submission: from the caller, the sheets' corners, the file's name."""
-    above = [workbook.text(value) for rows in sheets.values() for row in rows[:6] for value in row if value is not None]
+    above = [
+        workbook.text(value)
+        for rows in sheets.values()
+        for row in rows[: (_corner(rows) or (0, 0))[0]]
+        for value in row
+        if isinstance(value, str)
+    ]
     named = _FILE.search(file)
     year = given[1] or next((m[1] for text in above if (m := _YEAR.fullmatch(text))), named[3] if named else "")
     vintage = given[2] or next((m[1] for text in above if (m := _VINTAGE.fullmatch(text))), named[2] if named else "")
@@ -155,11 +161,16 @@ def _countries(texts: list[str]) -> Iterator[str]:
             continue
 
 
-def _layout(name: str, rows: workbook.Rows) -> tuple[_Layout | None, list[str]]:
-    corner = next(
+def _corner(rows: workbook.Rows) -> tuple[int, int] | None:
+    """Return row and column of the cell that heads the categories."""
+    return next(
         ((i, j) for i, row in enumerate(rows) for j, v in enumerate(row[:3]) if workbook.text(v).startswith(CORNER)),
         None,
     )
+
+
+def _layout(name: str, rows: workbook.Rows) -> tuple[_Layout | None, list[str]]:
+    corner = _corner(rows)
     if corner is None:
         return None, [f"sheet {name!r}: no cell says {CORNER!r}: export the workbook anew."]
     start, labels = corner

@@ -1,18 +1,20 @@
 """Runs under the Python of `.ci/primap2`, apart from the project: what primap2 and climate-categories themselves say.
 
-python primap2_peer.py back YAML STEM     read YAML, print what is in it, write it anew as STEM.csv and STEM.yaml
-python primap2_peer.py vocabularies       print the codes of the categorizations
+Called with YAML files, it prints what primap2 read of each, having written it anew as ``again.csv`` and ``again.yaml``
+beside it, and the codes of the categorizations: all at once, for its imports take longer than all it does.
 """
 
 import json
 import sys
+from pathlib import Path
+
+import climate_categories
+import primap2
 
 
-def back(path, stem):
-    import primap2  # noqa: PLC0415 - the other command does without
-
+def back(path):
     data = primap2.pm2io.from_interchange_format(primap2.pm2io.read_interchange_format(path))
-    primap2.pm2io.write_interchange_format(stem, data.pr.to_interchange_format())
+    primap2.pm2io.write_interchange_format(Path(path).with_name("again"), data.pr.to_interchange_format())
     arrays = {name: variable.pint.dequantify() for name, variable in data.items()}
     return {
         "dims": dict(data.sizes),
@@ -30,12 +32,9 @@ def back(path, stem):
 
 
 def vocabularies():
-    import climate_categories  # noqa: PLC0415
-
     names = ("IPCC2006", "IPCC2006_PRIMAP", "CRF2013", "CRF2013_2023", "ISO3")
     return {name: sorted(climate_categories.cats[name].keys()) for name in names}
 
 
 if __name__ == "__main__":
-    command, *arguments = sys.argv[1:]
-    print(json.dumps({"back": back, "vocabularies": vocabularies}[command](*arguments)))
+    print(json.dumps({"back": [back(path) for path in sys.argv[1:]], "vocabularies": vocabularies()}))
