@@ -224,12 +224,15 @@ def sensitivity(
         "variance_share": share,
     }
     if difference is not None:
-        known = variance + difference_sigma**2
-        numbers["shift"] = covariance * difference / known if known > 0 else np.zeros_like(share)
-        numbers["part"] = numbers["shift"] * moved * sigma
-        reach = moved * sigma
-        numbers["alone"] = np.divide(difference, reach, out=np.full_like(reach, np.inf), where=reach != 0)
+        numbers |= _traced(covariance, moved * sigma, difference, variance + difference_sigma**2)
     return _ranked(estimate, numbers, moved != 0, {"total": total, "total_sigma": float(np.sqrt(max(variance, 0.0)))})
+
+
+def _traced(covariance: Floats, reach: Floats, difference: float, known: float) -> dict[str, Floats]:
+    """Return how far each input would best be moved, what that explains, and how far it would have to move alone."""
+    shift = covariance * difference / known if known > 0 else np.zeros(reach.shape)
+    alone = np.divide(difference, reach, out=np.full(reach.shape, np.inf), where=reach != 0)
+    return {"shift": shift, "part": shift * reach, "alone": alone}
 
 
 def _chosen(estimate: Estimate, region: str | None, period: str | None, sector: str | None) -> NDArray[np.bool_]:
