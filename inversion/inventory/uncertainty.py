@@ -130,6 +130,36 @@ def _totals(
     )
 
 
+def matrix(estimate: Estimate, region: str, period: str) -> xr.Dataset:
+    """Return the emissions of one region and period as sectors by fuels, beside `Balance.matrix` of their activities.
+
+    Returns
+    -------
+    xr.Dataset (sector, fuel)
+        ``value`` and ``sigma`` (approach 1), kt; NaN where there is no activity.
+
+    Raises
+    ------
+    InventoryError
+        When there is nothing of the region and period.
+    """
+    chosen = _chosen(estimate, region, period, None)
+    groups, W = grouped(estimate, ("sector", "fuel"))
+    W = W[:, np.flatnonzero(chosen)]
+    columns = {"value": W @ estimate.value[chosen], "sigma": _norms(W @ estimate.loadings[np.flatnonzero(chosen)])}
+    there = np.flatnonzero(W.sum(axis=1))
+    sectors, fuels = (list(dict.fromkeys(groups[g][i] for g in there)) for i in (0, 1))
+    tables = {name: np.full((len(sectors), len(fuels)), np.nan) for name in columns}
+    for g in there:
+        for name, values in columns.items():
+            tables[name][sectors.index(groups[g][0]), fuels.index(groups[g][1])] = values[g]
+    return xr.Dataset(
+        {name: (("sector", "fuel"), table, {"units": UNIT}) for name, table in tables.items()},
+        coords={"sector": sectors, "fuel": fuels},
+        attrs={"region": region, "period": period, "scope": estimate.scope, "factors": estimate.factors},
+    )
+
+
 def change(estimate: Estimate, first: str, last: str, by: Sequence[str] = ("region",)) -> xr.Dataset:
     """Return the change from one period to another, errors that both share left out of its σ.
 
