@@ -201,6 +201,22 @@ def estimate(
             balance.name, [f"The method {method!r} does not give {gas}: expected 'auto' or 'emission'."]
         )
     rows_of = _bought if scope == 2 else _by_carbon if chosen == "carbon" else _by_emission
+    lines = _looked_up(balance, factors, gas, rows_of)
+    return _assembled(
+        lines,
+        scope,
+        correlations or Correlations(),
+        unquantified=tuple(a for a in balance.activities if a.value is None),
+        factors=f"{factors.name} {factors.version} {factors.digest}".replace("  ", " "),
+    )
+
+
+def _looked_up(
+    balance: Balance,
+    factors: FactorTable,
+    gas: str,
+    rows_of: Callable[[Activity, FactorTable, str], Iterator[Factor]],
+) -> tuple[Line, ...]:
     lines: list[Line] = []
     faults: list[str] = []
     for activity in balance.activities:
@@ -211,13 +227,7 @@ def estimate(
                 faults += [f"{activity.place}: {fault}" for fault in error.faults]
     if faults:
         raise FactorError(factors.name, dict.fromkeys(faults))
-    return _assembled(
-        tuple(lines),
-        scope,
-        correlations or Correlations(),
-        unquantified=tuple(a for a in balance.activities if a.value is None),
-        factors=f"{factors.name} {factors.version} {factors.digest}".replace("  ", " "),
-    )
+    return tuple(lines)
 
 
 def _check_scope(balance: Balance, scope: int) -> None:

@@ -130,6 +130,36 @@ def _totals(
     )
 
 
+def matrix(estimate: Estimate, region: str, period: str) -> xr.Dataset:
+    """Return the emissions of one region and period as sectors by fuels, beside `Balance.matrix` of their activities.
+
+    Returns
+    -------
+    xr.Dataset (sector, fuel)
+        ``value`` and ``sigma`` (approach 1), kt; NaN where there is no activity.
+
+    Raises
+    ------
+    InventoryError
+        When there is nothing of the region and period.
+    """
+    chosen = _chosen(estimate, region, period, None)
+    groups, W = grouped(estimate, ("sector", "fuel"))
+    W = W[:, np.flatnonzero(chosen)]
+    columns = {"value": W @ estimate.value[chosen], "sigma": _norms(W @ estimate.loadings[np.flatnonzero(chosen)])}
+    there = np.flatnonzero(W.sum(axis=1))
+    sectors, fuels = (list(dict.fromkeys(groups[g][i] for g in there)) for i in (0, 1))
+    tables = {name: np.full((len(sectors), len(fuels)), np.nan) for name in columns}
+    for g in there:
+        for name, values in columns.items():
+            tables[name][sectors.index(groups[g][0]), fuels.index(groups[g][1])] = values[g]
+    return xr.Dataset(
+        {name: (("sector", "fuel"), table, {"units": UNIT}) for name, table in tables.items()},
+        coords={"sector": sectors, "fuel": fuels},
+        attrs={"region": region, "period": period, "scope": estimate.scope, "factors": estimate.factors},
+    )
+
+
 def change(estimate: Estimate, first: str, last: str, by: Sequence[str] = ("region",)) -> xr.Dataset:
     """Return the change from one period to another, errors that both share left out of its σ.
 
@@ -224,12 +254,15 @@ def sensitivity(
         "variance_share": share,
     }
     if difference is not None:
-        known = variance + difference_sigma**2
-        numbers["shift"] = covariance * difference / known if known > 0 else np.zeros_like(share)
-        numbers["part"] = numbers["shift"] * moved * sigma
-        reach = moved * sigma
-        numbers["alone"] = np.divide(difference, reach, out=np.full_like(reach, np.inf), where=reach != 0)
+        numbers |= _traced(covariance, moved * sigma, difference, variance + difference_sigma**2)
     return _ranked(estimate, numbers, moved != 0, {"total": total, "total_sigma": float(np.sqrt(max(variance, 0.0)))})
+
+
+def _traced(covariance: Floats, reach: Floats, difference: float, known: float) -> dict[str, Floats]:
+    """Return how far each input would best be moved, what that explains, and how far it would have to move alone."""
+    shift = covariance * difference / known if known > 0 else np.zeros(reach.shape)
+    alone = np.divide(difference, reach, out=np.full(reach.shape, np.inf), where=reach != 0)
+    return {"shift": shift, "part": shift * reach, "alone": alone}
 
 
 def _chosen(estimate: Estimate, region: str | None, period: str | None, sector: str | None) -> NDArray[np.bool_]:

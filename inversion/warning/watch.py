@@ -21,7 +21,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from inversion.crosscheck.smoothing import CrosscheckError, compare_arrays, root
+from inversion.crosscheck.smoothing import CrosscheckError, Smoothed, compare_arrays, root
 from inversion.inventory.entry import Period
 from inversion.regions import MASS_UNITS, mass_unit
 from inversion.warning.rule import Rule, adjusted
@@ -117,14 +117,7 @@ class Comparison:
             raise CrosscheckError(
                 "The window", [f"{has.size} cells and a covariance of {size} are no regions by {months} months."]
             )
-        smooth = compare_arrays(
-            np.zeros(size),
-            np.zeros(size),
-            covariance=covariance,
-            prior_covariance=prior_covariance,
-            inventory=np.where(has, 0.0, np.nan),
-            inventory_covariance=express_covariance,
-        )
+        smooth = _smoothed(covariance, prior_covariance, express_covariance, has)
         spans = tuple(span for span in rule.spans if span <= months)
         T = _sums(size // months, months, spans)
         usable = (T @ np.isnan(smooth.difference)) == 0
@@ -151,6 +144,21 @@ class Comparison:
         p = np.where(fine & (self.share >= self.rule.min_share), 2.0 * norm.sf(np.abs(z)), np.nan)
         columns = {"difference": difference, "sigma": self.sigma, "z": z, "share": self.share, "p": p}
         return _table(columns, adjusted(p, self.rule.control), self.spans, self.rule)
+
+
+def _smoothed(
+    covariance: ArrayLike, prior_covariance: ArrayLike, express_covariance: ArrayLike, known: NDArray[np.bool_]
+) -> Smoothed:
+    """Return Γ and Cov d, which no data change."""
+    zero = np.zeros(known.size)
+    return compare_arrays(
+        zero,
+        zero,
+        covariance=covariance,
+        prior_covariance=prior_covariance,
+        inventory=np.where(known, 0.0, np.nan),
+        inventory_covariance=express_covariance,
+    )
 
 
 def _sums(regions: int, months: int, spans: Sequence[int]) -> Floats:

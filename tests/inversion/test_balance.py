@@ -16,7 +16,16 @@ from inversion.inventory.factorfiles import ipcc2006, parse_csv, parse_toml, wri
 from inversion.inventory.factorfiles import read as read_factors
 from inversion.inventory.factors import FactorError, FactorTable
 from inversion.inventory.prefectures import chain, region
-from inversion.inventory.uncertainty import approach1, approach2, change, grouped, inside, inventory, sensitivity
+from inversion.inventory.uncertainty import (
+    approach1,
+    approach2,
+    change,
+    grouped,
+    inside,
+    inventory,
+    matrix,
+    sensitivity,
+)
 from inversion.provinces import RegionError
 
 HEAD = "quantity,fuel,gas,sector,region,value,unit,lower,upper,sigma_percent,valid_from,valid_to,source\n"
@@ -345,6 +354,22 @@ def test_entries_of_an_inventory_with_sums_and_notation_keys():
     assert (by_code["1.A.4.b"].value, by_code["1.A.4.b"].notation) == (None, "NE")
     assert made.ledger(["CN-ZJ"], category="1.A").rate[0] == pytest.approx(84.15)
     assert "factors_ipcc2006.csv 2006" in by_code["0"].place
+
+
+def test_emissions_as_sectors_by_fuels():
+    cells = balance(
+        used(1000.0, sigma=0.1),
+        used(500.0, label="second"),
+        used(2000.0, "anthracite", sector="1.A.2.f"),
+        used(7.0, "lignite", region="CN-JS"),
+    )
+    got = matrix(estimate(cells, ipcc2006()), "CN-ZJ", "2019")
+    np.testing.assert_allclose(got.value, [[84.15, np.nan], [np.nan, 2000 * 26.8 * 44 / 12 * 1e-3]])
+    assert (list(got.sector.values), list(got.fuel.values)) == (["1.A.1.a", "1.A.2.f"], ["natural_gas", "anthracite"])
+    shared = 84.15 * (15.9 - 14.8) / (2 * 1.959964 * 15.3)
+    assert float(got.sigma[0, 0]) == pytest.approx(math.hypot(shared, 5.61), rel=1e-6)
+    with pytest.raises(InventoryError, match="No line is of region CN-XJ"):
+        matrix(estimate(cells, ipcc2006()), "CN-XJ", "2019")
 
 
 def test_year_by_year_and_prefectures_beside_their_province():
