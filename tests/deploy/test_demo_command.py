@@ -19,7 +19,9 @@ def folder():
         yield place
 
 
-@pytest.mark.parametrize(("step", "workers"), [("A simulated network", 2), ("weather, footprints", 2), ("starting database", 12)])
+@pytest.mark.parametrize(
+    ("step", "workers"), [("A simulated network", 2), ("weather, footprints", 2), ("starting database", 12)]
+)
 def test_ctrl_c_leaves_nothing_running(folder, step, workers):
     """Interrupted while the step after the named one is under way."""
     log = folder / "log"
