@@ -1,15 +1,19 @@
 """Figures of the inversion: one JSON object a line (contract 5), medians of five alternating rounds.
 
 Two compare with the same mathematics written down straightforwardly in numpy: the square-root form, and the Kronecker
-formula. The design names fips as the reference of the second; it is not installed here, and the line says so. Cost: a
-table against n and m. Two workers: products with an H on disk by two processes of a Dask cluster against one, beside a
-loop that only counts. What is larger is the family `inversion_large`.
+formula; the second with fips too, given the same arrays in a process of its own (`.venv-compliance`, made by
+`.ci/compliance`; without it the line says so). Cost: a table against n and m. Two workers: products with an H on disk by
+two processes of a Dask cluster against one, beside a loop that only counts. What is larger is the family
+`inversion_large`.
 """
 
 import gc
 import json
 import multiprocessing
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +30,8 @@ from tests.bench.bench_transport import speed_up, spin
 from tests.bench.inversion_cases import footprints, observed, places
 
 ROUNDS = 5
+PEER_ROUNDS = 2
+PEER = Path(__file__).parents[2] / ".venv-compliance/bin/python"
 UNITS = {"y_units": "nmol mol-1", "x_units": "1"}
 
 
@@ -105,8 +111,68 @@ def kronecker_2000_12000():
         return x, kronecker(W) @ W.T - U.T @ U
 
     same(ours(), plain())
-    text = "plain numpy Kronecker formula, same mean and 31 x 12 covariance (fips, the named peer, is not installed)"
-    line("inversion.kronecker_2000_12000", ours, plain, text)
+    line("inversion.kronecker_plain", ours, plain, "plain numpy Kronecker formula, same mean and 31 x 12 covariance")
+    beside_fips(ours, {"H": H, "space": A, "months": C, "W": W, "r": r, "y": y})
+
+
+def beside_fips(ours, arrays):
+    """The same mean and covariance by fips, which forms B and the whole posterior covariance."""
+    name = "inversion.kronecker_2000_12000"
+    if not PEER.is_file():
+        print(f"bench: {name}: fips is not there: .ci/compliance makes its environment", file=sys.stderr)
+        return
+    seconds, theirs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "case.npz", **arrays)
+        for _ in range(PEER_ROUNDS):
+            begin = time.perf_counter()
+            x, covariance = ours()
+            seconds.append(time.perf_counter() - begin)
+            done = subprocess.run(
+                [PEER, "-c", FIPS, f"{folder}/case.npz", f"{folder}/result.npz"],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            theirs.append(json.loads(done.stdout.splitlines()[-1]))
+        result = np.load(Path(folder) / "result.npz")
+        same((x, covariance), (result["x"], result["covariance"]))
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            held = pool.apply(kronecker_memory, (f"{folder}/case.npz",))
+    value, limit = statistics.median(seconds), statistics.median(one["seconds"] for one in theirs)
+    figure = {"name": name, "value": round(value, 3), "unit": "s", "reference": "fips, same mean and covariance"}
+    figure |= {"reference_value": round(limit, 3), "ratio": round(value / limit, 4), "wanted": 0.125}
+    memory = {"memory_gb": round(held, 2), "reference_memory_gb": round(theirs[-1]["memory_gb"], 2)}
+    print(json.dumps(figure | memory), flush=True)
+
+
+def kronecker_memory(path):
+    """Return the most memory a process takes for the case, input included [GB]."""
+    case = np.load(path)
+    n, m = case["H"].shape
+    B = Kronecker(Dense(case["space"]), Dense(case["months"]))
+    problem = Problem(y=case["y"], H=case["H"], R=Diagonal(case["r"]), x_a=np.ones(m), B=B, **UNITS)
+    posterior = solve.batch(problem)
+    assert posterior.covariance(case["W"]).shape[0] == len(case["W"])
+    assert posterior.mean.size == m > n
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+FIPS = """
+import json, resource, sys, time
+import numpy as np
+from fips.estimators import ESTIMATOR_REGISTRY
+case = np.load(sys.argv[1])
+H, W, y = case["H"], case["W"], case["y"]
+begin = time.perf_counter()
+S_0 = np.kron(case["space"], case["months"])
+solved = ESTIMATOR_REGISTRY["bayesian"](y, np.ones(H.shape[1]), H, S_0, np.diag(case["r"]))
+x, covariance = solved.x_hat, W @ solved.S_hat @ W.T
+seconds = time.perf_counter() - begin
+np.savez(sys.argv[2], x=x, covariance=covariance)
+held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+print(json.dumps({"seconds": seconds, "memory_gb": held}))
+"""
 
 
 def two_workers():
