@@ -2,7 +2,7 @@
 
 Two compare with the same mathematics written down straightforwardly in numpy: the square-root form, and the Kronecker
 formula; the second with fips too, given the same arrays in a process of its own (`.venv-compliance`, made by
-`.ci/compliance`; without it the line says so). Cost: a table against n and m. Two workers: products with an H on disk by
+`.ci/compliance`; without it the line says so). Cost: a table against n and m. Two workers: products with H on disk by
 two processes of a Dask cluster against one, beside a loop that only counts. What is larger is the family
 `inversion_large`.
 """
