@@ -125,7 +125,10 @@ class TriangularFactor(Factor):
     def _product(self, V: Array, transposed: int) -> Array:
         if V.ndim == 1:
             return (self._lower.T if transposed else self._lower) @ V
-        return blas.dtrmm(1.0, self._lower, V, lower=1, trans_a=transposed)
+        if V.flags.f_contiguous:
+            return blas.dtrmm(1.0, self._lower, V, lower=1, trans_a=transposed)
+        # From the right on the transpose: what lies row by row is not turned round for it.
+        return blas.dtrmm(1.0, self._lower, np.ascontiguousarray(V).T, side=1, lower=1, trans_a=1 - transposed).T
 
 
 def _symmetric(matrix: Array, name: str) -> Array:
@@ -136,15 +139,21 @@ def _symmetric(matrix: Array, name: str) -> Array:
         row, column = np.argwhere(~np.isfinite(matrix))[0]
         msg = f"{name}: entry ({row}, {column}) is {matrix[row, column]}, expected finite numbers."
         raise CovarianceError(msg)
-    gap = np.abs(matrix - matrix.T)
-    if gap.max() > _SYMMETRY * np.abs(matrix).max():
+    gap = matrix - matrix.T
+    np.abs(gap, out=gap)
+    worst = float(gap.max())
+    if worst == 0:
+        return matrix.copy()
+    if worst > _SYMMETRY * max(float(matrix.max()), -float(matrix.min())):
         row, column = np.unravel_index(int(gap.argmax()), gap.shape)
         msg = (
             f"{name}: the matrix is not symmetric: entry ({row}, {column}) is {matrix[row, column]:g} but "
             f"({column}, {row}) is {matrix[column, row]:g}."
         )
         raise CovarianceError(msg)
-    return 0.5 * (matrix + matrix.T)
+    mean = np.add(matrix, matrix.T, out=gap)
+    mean *= 0.5
+    return mean
 
 
 def _cholesky(matrix: Array, max_condition: float, name: str) -> Array:
@@ -160,7 +169,7 @@ def _cholesky(matrix: Array, max_condition: float, name: str) -> Array:
 
 
 def _condition(matrix: Array, lower: Array) -> float:
-    norm = float(np.abs(matrix).sum(axis=0).max())
+    norm = float(lapack.dlange("1", matrix.T))  # symmetric: turned round for nothing but its order in memory
     reciprocal, _ = lapack.dpocon(np.asfortranarray(lower), norm, uplo="L")
     return float(1.0 / reciprocal) if reciprocal > 0 else np.inf
 

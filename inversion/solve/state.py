@@ -29,7 +29,7 @@ class StateSolution(Solution):
         self._rows = max(1, min(_ROWS, BLOCK_BYTES // (8 * joint.B.size)))
         self._L = joint.B.sqrt()
         information, weighted = self._information()
-        M = self._L.rmatvec(np.ascontiguousarray(self._L.rmatvec(information).T))
+        M = self._L.rmatvec(self._L.rmatvec(information).T)
         M[np.diag_indices_from(M)] += 1.0
         self._lower = scipy.linalg.cholesky(M, lower=True, check_finite=False)
         control = scipy.linalg.cho_solve((self._lower, True), self._L.rmatvec(weighted), check_finite=False)
@@ -59,10 +59,10 @@ class StateSolution(Solution):
     def traces(self) -> Traces:
         """Use that I − M⁻¹ is A in whitened coordinates, M⁻¹ the posterior covariance there."""
         size = len(self._lower)
-        whitened, _ = lapack.dpotri(self._lower, lower=1)
+        whitened, _ = lapack.dpotri(self._lower, lower=1)  # its other half stays as it is: zero
         diagonal = np.diagonal(whitened)
-        strict = np.tril(whitened, -1)
-        squared = float(2.0 * np.vdot(strict, strict) + diagonal @ diagonal)
+        entries = whitened.ravel(order="K")
+        squared = float(2.0 * (entries @ entries) - diagonal @ diagonal)
         boundary = float((1.0 - diagonal[self.n_state :]).sum())
         return Traces(float(size - diagonal.sum()), boundary, float(size - 2.0 * diagonal.sum() + squared))
 
@@ -76,14 +76,16 @@ class StateSolution(Solution):
 
     def _information(self) -> tuple[Array, Array]:
         """Return Hᵀ R⁻¹ H and Hᵀ R⁻¹ d, by pieces of R that know nothing of each other."""
-        size = self.joint.B.size
-        information, weighted = np.zeros((size, size)), np.zeros(size)
+        information: Array | float = 0.0
+        weighted: Array | float = 0.0
         for part, piece in self.R.pieces(self._rows):
             factor = piece.sqrt()
             G = factor.solve(self.joint.H.rows(part))
-            information += G.T @ G
+            own = G.T @ G
+            own += information
+            information = own
             weighted += G.T @ factor.solve(self.joint.innovation[part])
-        return information, weighted
+        return np.asarray(information), np.asarray(weighted)
 
     @functools.cached_property
     def _root(self) -> Array:
