@@ -9,12 +9,12 @@ from inversion.errors import ColumnError
 from inversion.transport import columns as col
 
 FILES = {
-    # file, gas: (columns, levels)
-    ("tccon_harwell_20230402", "co2"): (64, 51),
-    ("tccon_harwell_20230402", "ch4"): (64, 51),
-    ("gosat_ch4_20170318", "ch4"): (38, 20),
-    ("oco2_openghg_20150131", "co2"): (1, 20),
-    ("tropomi_offl_ch4_sample", "ch4"): (None, 12),
+    # file, gas: (columns, levels, sums of the columns, of the kernels, of the priors)
+    ("tccon_harwell_20230402", "co2"): (64, 51, 0.02693329987, 2064.115516, 1.350840829),
+    ("tccon_harwell_20230402", "ch4"): (64, 51, 0.0001208733002, 2982.897777, 0.00380057983),
+    ("gosat_ch4_20170318", "ch4"): (38, 20, 6.871545813e-05, 724.9138312, 0.001211447196),
+    ("oco2_openghg_20150131", "co2"): (1, 20, 0.0003992399902, 17.25020301, 0.008030312744),
+    ("tropomi_offl_ch4_sample", "ch4"): (36, 12, 6.840041943e-05, 432.0000004, 0.0008143617115),
 }
 
 
@@ -25,9 +25,11 @@ def read(shared, name, gas):
 @pytest.mark.parametrize(("name", "gas"), FILES)
 def test_columns_are_read(shared, name, gas):
     ds = read(shared, name, gas)
-    number, levels = FILES[name, gas]
-    assert ds.sizes["level"] == levels
-    assert ds.sizes["obs"] == number or number is None
+    number, levels, *sums = FILES[name, gas]
+    assert dict(ds.sizes) == {"obs": number, "level": levels}
+    for variable, expected in zip(("column", "averaging_kernel", "profile_prior"), sums, strict=True):
+        assert float(ds[variable].astype(float).sum()) == pytest.approx(expected, rel=1e-6)
+        assert ds[variable].attrs["units"] == ("1" if variable == "averaging_kernel" else "mol mol-1")
     assert (np.diff(ds["height"].values, axis=1) > 0).all()
     # A prior is near what is seen: within 6 %, where a slip of units or order is a thousandfold or a tenth.
     assert float(np.abs(col.prior_column(ds) / ds["column"] - 1).max()) < 0.06

@@ -383,6 +383,7 @@ def test_what_is_well_mixed_stays_so_while_layers_rise_and_fall(direction):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 def test_what_is_well_mixed_stays_so_while_layers_rise_and_fall_to_three_per_cent(direction):
     off = changing(200_000, direction=direction)
