@@ -71,7 +71,7 @@ def _provinces(outcome: Outcome) -> Iterator[str]:
         row = table.isel(region=i)
         yield (
             f"{row.name_en.item():<12} {_pm(row.inventory, row.inventory_sigma):>13} "
-            f"{_pm(row.inversion, row.inversion_sigma):>13} {float(truth[i]):7.0f} {float(row.share):5.0%} "
+            f"{_pm(row.inversion, row.inversion_sigma):>13} {float(truth[i]):7.0f} {max(float(row.share), 0.0):5.0%} "
             f"{float(row.z):6.1f}  {row.verdict.item()}"
         )
 

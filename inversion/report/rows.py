@@ -227,7 +227,8 @@ def sites(comparison: xr.Dataset) -> list[tuple[str, ...]]:
     made: list[dict[str, Any]] = json.loads(comparison.attrs.get("sites") or "[]")
     if not made:
         return []
-    factor, unit_name = _NANO if made[0]["units"] == "mol mol-1" else (1.0, made[0]["units"])
+    factor, plain = _NANO if made[0]["units"] == "mol mol-1" else (1.0, made[0]["units"])
+    unit_name = unit(plain)
     errors = f"σ of observation and model stated, found ({unit_name})"
     head = ("site", "observations", "degrees of freedom", f"mean residual ({unit_name})", f"rms ({unit_name})", "lag-1")
     body = [

@@ -471,7 +471,7 @@ def test_what_the_sites_say_travels_into_page_workbook_and_netcdf(from_twin, tmp
     assert "What the observations of each site say" in text
     head, *body = rows.sites(from_twin)
     assert [row[0] for row in body] == list(twin_world.SITES)
-    assert "nmol mol-1" in head[4]
+    assert "nmol mol⁻¹" in head[4]
     for row in body:
         assert all(cell in text for cell in row)
         assert row[6].startswith("6.00, ")  # stated 6 ppb, found more
