@@ -337,7 +337,11 @@ class Inventory:
             When several (or no) gases, categories, periods or vintages are left, or entries that are only parts, or
             of Scope 2.
         """
-        chosen = self.select(gas=gas, category=category, period=period, vintage=vintage).whole(codes)
+        wanted = {"gas": gas, "category": category, "period": period, "vintage": vintage}
+        selected = self.select(gas=gas, category=category, period=period, vintage=vintage)
+        if not selected.entries:
+            raise InventoryError(self.name, [self._nothing_of(wanted)])
+        chosen = selected.whole(codes)
         span: Period = chosen.only("period")
         found = {entry.region: entry for entry in chosen.entries}
         return Ledger(
@@ -350,6 +354,17 @@ class Inventory:
             vintage=chosen.only("vintage"),
             source="; ".join(sorted({entry.source for entry in chosen.entries if entry.source})),
             period=span,
+        )
+
+    def _nothing_of(self, wanted: dict[str, Any]) -> str:
+        """Say what was asked for, and what there is."""
+        asked = {name: str(value) for name, value in wanted.items() if value is not None}
+        have = {name: sorted({str(getattr(e, name)) or "(none)" for e in self.entries}) for name in asked}
+        there = "; ".join(
+            f"{name} {', '.join(values[:6])}{', ...' if len(values) > 6 else ''}" for name, values in have.items()
+        )
+        return f"It has no entry of {', '.join(f'{name} {value}' for name, value in asked.items())}: " + (
+            f"it holds {there}; choose of these." if self.entries else "it holds nothing."
         )
 
     def whole(self, codes: Sequence[str]) -> Inventory:

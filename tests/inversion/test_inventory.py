@@ -104,7 +104,7 @@ def test_ledger_guesses_nothing(what):
     with pytest.raises(InventoryError, match=f"2 {what} values.*choose one with {what}="):
         parse(text).ledger(["CN-ZJ"])
     assert parse(text).ledger(["CN-ZJ"], **{what: rows[what]}).rate[0] == 1.0
-    with pytest.raises(InventoryError, match="No entry is left"):
+    with pytest.raises(InventoryError, match="It has no entry of gas n2o: it holds gas c"):
         parse(text).ledger(["CN-ZJ"], gas="n2o")
 
 
