@@ -54,10 +54,7 @@ def broker(
 
     authority, target = Authority(folder), to or Path(host)
     record = authority.issue(host, Kind.BROKER, folder=target, days=days, hosts=also or ())
-    for name in ("crt", "key"):
-        (target / f"{host}.{name}").rename(target / f"broker.{name}")
-    for file in (authority.certificate, authority.crl, authority.access):
-        (target / file.name).write_bytes(file.read_bytes())
+    authority.equip_broker(host, target)
     typer.echo(f"broker {host}: good until {record.ends[:10]}; copy {target}/ to /etc/mosquitto/skyledger/")
 
 
@@ -88,10 +85,12 @@ def renew(
     request: Request = None,
 ) -> None:
     """Write a new certificate of somebody who has one; the old one stays good until it ends."""
-    from deploy.pki import Authority  # noqa: PLC0415  needs the extra server
+    from deploy.pki import Authority, Kind  # noqa: PLC0415  needs the extra server
 
     authority, target = Authority(folder), to or Path(name)
     record = authority.renew(name, folder=target, days=days, request=request)
+    if record.kind is Kind.BROKER:
+        authority.equip_broker(name, target)
     (target / "ca.crt").write_bytes(authority.certificate.read_bytes())
     typer.echo(f"{record.kind} {name}: good until {record.ends[:10]}, in {target}/")
 

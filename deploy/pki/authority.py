@@ -221,6 +221,15 @@ class Authority:
         self.write_crl()
         return [row for row in self.records() if row.serial in serials]
 
+    def equip_broker(self, name: str, folder: Path) -> None:
+        """Give a broker's files the names that ``mosquitto.conf`` knows, and lay beside them what it reads."""
+        for suffix in ("crt", "key"):
+            file = folder / f"{name}.{suffix}"
+            if file.exists():  # after a request there is no key
+                file.rename(folder / f"broker.{suffix}")
+        for kept in (self.certificate, self.crl, self.access):
+            _write(folder / kept.name, kept.read_bytes())
+
     def newest(self, name: str) -> Record:
         """Return the newest certificate of a name; raises DeployError where there is none."""
         found = [row for row in self.records() if row.name == name]

@@ -165,6 +165,9 @@ def test_the_commands_from_nothing_to_a_stations_folder(tmp_path, monkeypatch):
     assert (read.station, read.broker.host, read.broker.port) == ("lin-an", "mqtt.example.org", 8883)
     assert "install -m 0600" in (parcel / "INSTALL.txt").read_text()
     run("pki", "renew", "lin-an", "--to", tmp_path / "new", "--days", "30")
+    run("pki", "renew", "mqtt.example.org", "--to", tmp_path / "new-broker")
+    names = [sorted(p.name for p in (tmp_path / folder).iterdir()) for folder in ("mqtt.example.org", "new-broker")]
+    assert names[0] == names[1]
     assert "restart the broker" in run("pki", "revoke", "lin-an", "--why", "stolen")
     listed = run("pki", "list")
     assert [line.split()[:3] for line in listed.splitlines()] == [
@@ -172,9 +175,10 @@ def test_the_commands_from_nothing_to_a_stations_folder(tmp_path, monkeypatch):
         ["ingest-1", "worker", "valid"],
         ["lin-an", "station", "revoked"],
         ["lin-an", "station", "revoked"],
+        ["mqtt.example.org", "broker", "valid"],
     ]
     rows = [json.loads(line) for line in (tmp_path / "pki/issued.jsonl").read_text().splitlines()]
-    assert rows[-1]["reason"] == "stolen"
+    assert rows[-2]["reason"] == "stolen"
 
 
 def test_a_folder_that_holds_something_is_left_alone(authority, tmp_path):
