@@ -93,6 +93,24 @@ def _level(field: Any, it: Any, ft: Any, k: Any, iy: Any, fy: Any, ix: Any, fx: 
     return (1 - ft) * a + ft * b
 
 
+@numba.njit(inline="always")
+def _volume(field: Any, it: Any, ft: Any, place: Any, iy: Any, fy: Any, ix: Any, fx: Any) -> Any:
+    """Return a field (T, K, Y, X) at a place among the levels."""
+    k = min(int(place), _K - 2)
+    share = place - k
+    low, high = _level(field, it, ft, k, iy, fy, ix, fx), _level(field, it, ft, k + 1, iy, fy, ix, fx)
+    return (1 - share) * low + share * high
+
+
+@numba.njit(inline="always")
+def _swung(velocity: Any, tau: Any, dt: Any, state: Any) -> Any:
+    """Return an Ornstein-Uhlenbeck velocity after a step [σ], and its integral over the step [σ s], exactly."""
+    r = math.exp(-dt / tau)
+    n1, n2 = chance.normal(state), chance.normal(state)
+    drift = tau * (1.0 - r) * velocity + _together(r) * tau * n1
+    return r * velocity + math.sqrt(1.0 - r * r) * n1, drift + tau * _apart(dt / tau, r) * n2
+
+
 @numba.njit(cache=True, fastmath={"contract", "arcp", "nsz"})
 def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compiled as a whole
     time: Any, y_axis: Any, x_axis: Any, u: Any, v: Any, w: Any, rho: Any,
@@ -136,10 +154,8 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
             inside = turbulent and z < h
             # Where the particle would be after half the step by the mean wind: there the step is made.
             place = _place(z)
-            k = min(int(place), _K - 2)
-            share = place - k
-            u0 = (1 - share) * _level(u, it, ft, k, iy, fy, ix, fx) + share * _level(u, it, ft, k + 1, iy, fy, ix, fx)
-            v0 = (1 - share) * _level(v, it, ft, k, iy, fy, ix, fx) + share * _level(v, it, ft, k + 1, iy, fy, ix, fx)
+            u0 = _volume(u, it, ft, place, iy, fy, ix, fx)
+            v0 = _volume(v, it, ft, place, iy, fy, ix, fx)
             speed = math.sqrt(u0 * u0 + v0 * v0)
             lower = _near_ground(z, speed, ustar)
             # No step leaps over a cell; steps end where bins do.
@@ -148,7 +164,7 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
             dt = min(dt, OUTER * (math.floor(elapsed / OUTER + 1e-9) + 1.0) - elapsed, duration - elapsed)
             half = 0.5 * direction * dt
             xm, ym = x + half * lower * u0 * to_x, y + half * lower * v0 * to_y
-            w0 = (1 - share) * _level(w, it, ft, k, iy, fy, ix, fx) + share * _level(w, it, ft, k + 1, iy, fy, ix, fx)
+            w0 = _volume(w, it, ft, place, iy, fy, ix, fx)
             low = min(z / LEVELS[0], 1.0)
             zm = z + half * low * w0
             it, ft = _share(time.size, now + half, time[0], t_step)
@@ -166,11 +182,8 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
                 for k in range(top + 1):
                     column_u[k] = _level(u, it, ft, k, iy, fy, ix, fx)
                     column_v[k] = _level(v, it, ft, k, iy, fy, ix, fx)
-                middle = _place(0.5 * h)
-                k = min(int(middle), _K - 2)
                 density_low = _level(rho, it, ft, 0, iy, fy, ix, fx)
-                density_mid = (1 - (middle - k)) * _level(rho, it, ft, k, iy, fy, ix, fx)
-                density_mid += (middle - k) * _level(rho, it, ft, k + 1, iy, fy, ix, fx)
+                density_mid = _volume(rho, it, ft, _place(0.5 * h), iy, fy, ix, fx)
                 thinning = math.log(density_mid / density_low) / max(0.5 * h - LEVELS[0], 1.0)
                 mixing = mixing_share * h
                 growing = near_field
@@ -217,49 +230,25 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
                 dx, dy = direction * d * moved_u, direction * d * moved_v
                 # Turbulence along and across the wind: an Ornstein-Uhlenbeck process and its integral, exactly.
                 su, sv, tu, tv = horizontal(z, h, ustar, stability)
-                ru, rv = math.exp(-dt / tu), math.exp(-dt / tv)
-                n1, n2 = chance.normal(state), chance.normal(state)
-                new = ru * along + math.sqrt(1.0 - ru * ru) * n1
-                drift = tu * (1.0 - ru) * along + _together(ru) * tu * n1
-                out_u = su * (drift + tu * _apart(dt / tu, ru) * n2)
-                along = new
-                n1, n2 = chance.normal(state), chance.normal(state)
-                new = rv * across + math.sqrt(1.0 - rv * rv) * n1
-                drift = tv * (1.0 - rv) * across + _together(rv) * tv * n1
-                out_v = sv * (drift + tv * _apart(dt / tv, rv) * n2)
-                across = new
+                along, out_u = _swung(along, tu, dt, state)
+                across, out_v = _swung(across, tv, dt, state)
                 size = max(math.sqrt(dx * dx + dy * dy), 1e-9)
                 ex, ey = dx / size, dy / size
+                out_u, out_v = su * out_u, sv * out_v
                 dx, dy = dx + out_u * ex - out_v * ey, dy + out_u * ey + out_v * ex
-                place = _place(z)
-                k = min(int(place), _K - 2)
-                share = place - k
-                rise = (1 - share) * _level(w, it, ft, k, iy, fy, ix, fx) + share * _level(
-                    w, it, ft, k + 1, iy, fy, ix, fx
-                )
+                rise = _volume(w, it, ft, _place(z), iy, fy, ix, fx)
                 z += direction * dt * rise * min(z / LEVELS[0], 1.0)
                 inside_seconds += dt
                 if near > 0.0:
                     col, row = math.floor((xm - gx) / gdx), math.floor((ym - gy) / gdy)
                     if 0 <= col < gnx and 0 <= row < gny:
-                        lowest = _place(0.5 * mixing)
-                        k = min(int(lowest), _K - 2)
-                        density = (1 - (lowest - k)) * _level(rho, it, ft, k, iy, fy, ix, fx)
-                        density += (lowest - k) * _level(rho, it, ft, k + 1, iy, fy, ix, fx)
+                        density = _volume(rho, it, ft, _place(0.5 * mixing), iy, fy, ix, fx)
                         srr[bin_of[int((elapsed + 0.5 * dt) / OUTER)], row, col] += M_AIR * near / (density * count)
             else:
                 place = _place(zm)
-                k = min(int(place), _K - 2)
-                share = place - k
-                um = (1 - share) * _level(u, it, ft, k, iy, fy, ix, fx) + share * _level(
-                    u, it, ft, k + 1, iy, fy, ix, fx
-                )
-                vm = (1 - share) * _level(v, it, ft, k, iy, fy, ix, fx) + share * _level(
-                    v, it, ft, k + 1, iy, fy, ix, fx
-                )
-                wm = (1 - share) * _level(w, it, ft, k, iy, fy, ix, fx) + share * _level(
-                    w, it, ft, k + 1, iy, fy, ix, fx
-                )
+                um = _volume(u, it, ft, place, iy, fy, ix, fx)
+                vm = _volume(v, it, ft, place, iy, fy, ix, fx)
+                wm = _volume(w, it, ft, place, iy, fy, ix, fx)
                 lower = _near_ground(zm, math.sqrt(um * um + vm * vm), ustar)
                 dx, dy = direction * dt * lower * um, direction * dt * lower * vm
                 z += direction * dt * wm * min(zm / LEVELS[0], 1.0)
