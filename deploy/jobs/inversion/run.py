@@ -17,9 +17,11 @@ from deploy.errors import DeployError
 from deploy.jobs.inversion import settings as configured
 from deploy.jobs.inversion.inputs import Inputs, inside, provinces
 from deploy.jobs.inversion.settings import SectorSettings, Settings
-from inversion import Posterior, solve, summary
+from ingest.errors import IngestError
+from inversion import InversionError, Posterior, solve, summary
 from inversion.assemble import Assembled, Block, Sector, Stream, paris
 from inversion.assemble import assemble as put_together
+from qc.errors import QcError
 
 BASE: Final = "as configured"
 """Name of the member that changes nothing."""
@@ -207,8 +209,8 @@ def _solve(name: str, settings: Settings, checkpoint: Path | None, memory_gb: fl
         assembled, totals = assemble(settings)
         options = _options(settings.solver, totals, checkpoint, memory_gb)
         posterior = getattr(solve, settings.solver)(assembled.problem, **options)
-    except Exception as error:
-        if name == BASE or type(error).__module__.partition(".")[0] not in ("deploy", "inversion", "ingest", "qc"):
+    except (DeployError, IngestError, InversionError, QcError) as error:
+        if name == BASE:
             raise
         msg = f"the member {name!r} of the ensemble: {error}"
         raise DeployError(msg) from error
