@@ -1,6 +1,7 @@
 """Real Mosquitto with the configuration that is shipped: who gets in, and what they may say and hear."""
 
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from deploy.local.broker import free_port, mosquitto_program
 from deploy.pki import Authority, Kind
 from station_agent.wire import ROOT
+from tests.deploy.processes import eventually
 from tests.servers import require_mosquitto
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/mosquitto/mosquitto.conf"
@@ -240,8 +242,16 @@ def test_the_revoked_are_out_after_a_restart_and_the_others_stay_in(broker, clie
 def test_a_new_worker_is_let_in_by_a_reload(broker, client, tmp_path):
     broker.authority.issue("ingest-2", Kind.WORKER, folder=tmp_path / "keys", days=2)
     shutil.copy(broker.authority.access, tmp_path / "broker")
-    broker.process.send_signal(1)
-    time.sleep(0.5)
-    worker = client("ingest-2", subscribe=[f"{ROOT}/+/+/data"])
-    client("alpha").say(f"{ROOT}/alpha/g/data", b"real")
-    assert worker.hears() == [(f"{ROOT}/alpha/g/data", b"real")]
+    worker, station = client("ingest-2", subscribe=[f"{ROOT}/+/+/data"]), client("alpha")
+    station.say(f"{ROOT}/alpha/g/data", b"before")
+    assert worker.hears() == []
+    broker.process.send_signal(signal.SIGHUP)
+    heard = []
+
+    def said_and_heard():
+        station.say(f"{ROOT}/alpha/g/data", b"after")
+        heard.extend(worker.hears(0.2))
+        return bool(heard)
+
+    assert eventually(said_and_heard, seconds=10)
+    assert set(heard) == {(f"{ROOT}/alpha/g/data", b"after")}
