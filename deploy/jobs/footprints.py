@@ -219,7 +219,10 @@ def _places(run: Run) -> xr.Dataset:
 def _folder(run: Run) -> Path:
     """Return the folder of the pieces, made where it is not there yet."""
     home = Path(f"{run.output}.{_PIECES}")
-    others = [path.name for path in home.iterdir() if path.name != run.digest] if home.exists() else []
+    others = [path for path in home.iterdir() if path.name != run.digest] if home.exists() else []
+    for path in [path for path in others if path.is_dir() and not any(path.iterdir())]:
+        path.rmdir()  # of a run that was refused before it had anything
+        others.remove(path)
     if others:
         msg = f"{home} holds pieces of another configuration or other input; finish that run or remove the folder"
         raise DeployError(msg)

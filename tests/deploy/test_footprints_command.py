@@ -136,9 +136,17 @@ def test_what_is_wrong_with_a_configuration_is_said(tmp_path, old, new, words):
 
 def test_pieces_of_another_run_are_not_taken(tmp_path):
     config = folder(tmp_path / "a")
-    (config.parent / "out.nc.pieces" / "another").mkdir(parents=True)
+    another = config.parent / "out.nc.pieces" / "another"
+    another.mkdir(parents=True)
+    (another / "000000000.nc").touch()
     with pytest.raises(DeployError, match="another configuration"):
         footprints.compute(footprints.read_run(config))
+
+
+def test_a_run_that_was_refused_does_not_stand_in_the_way(tmp_path):
+    config = folder(tmp_path / "a", CONFIG.replace("03T16", "02T02"))
+    (config.parent / "out.nc.pieces" / "another").mkdir(parents=True)
+    assert footprints.compute(footprints.read_run(config)).is_file()
 
 
 def test_receptors_from_a_table(tmp_path):
