@@ -51,6 +51,16 @@ _NUMBERS: Final = {
     "crosscheck_z_country": ("z", "difference over its standard deviation"),
     "crosscheck_share_country": ("share", "share of the region the network saw"),
 }
+_RANGE: Final = {
+    "flux_total_posterior_median_country": ("inversion_median", "median of posterior {} fluxes over configurations"),
+    "flux_total_posterior_low_country": ("inversion_low", "lowest of posterior {} fluxes over configurations"),
+    "flux_total_posterior_high_country": ("inversion_high", "highest of posterior {} fluxes over configurations"),
+    "stdev_flux_total_posterior_between_country": (
+        "inversion_spread",
+        "standard deviation of posterior {} fluxes between configurations",
+    ),
+}
+"""Only where a comparison has the range over configurations."""
 _NAMES: Final = ("gbt2260", "name_zh", "name_en")
 _KEPT: Final = (
     "gas",
@@ -65,6 +75,7 @@ _KEPT: Final = (
     "min_share",
     "min_covered",
     "inventory_correlation",
+    "configurations",
     "findings",
     "diagnostics",
     "sites",
@@ -92,7 +103,8 @@ def to_dataset(
     factor = mass_unit(comparison.attrs["units"])
     gas = str(comparison.attrs["gas"])
     dataset = xr.Dataset(coords=_coordinates(comparison))
-    for name, (source, long_name) in _TOTALS.items():
+    ranged = _RANGE if "inversion_low" in comparison else {}
+    for name, (source, long_name) in (_TOTALS | ranged).items():
         values = comparison[source].values[:, None] * factor
         attrs = {"units": "kg yr-1", "long_name": long_name.format(gas), "cell_methods": "country: point time: mean"}
         dataset[name] = (("country", "time"), values, attrs)
