@@ -30,8 +30,8 @@ class Cell:
 
     Attributes
     ----------
-    text, below : str
-        The second on a line of its own.
+    text, below, code : str
+        The second and third on a line of their own.
     name : str
         Variable that `value` is of.
     value : float, optional
@@ -47,6 +47,7 @@ class Cell:
     value: float | None = None
     style: str = ""
     sigma: float | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def of_comparison(comparison: xr.Dataset, words: Vocabulary, caption: str) -> Gr
 
 def _region(row: Row, shown: Sequence[str], words: Vocabulary) -> Line:
     first, second = (row.name_zh, row.name_en) if words.language == "zh" else (row.name_en, row.name_zh)
-    cells = [Cell(first or second or row.code, below=" ".join(filter(None, (first and second, row.code))))]
+    cells = [Cell(first or second or row.code, below=second if first else "", code=row.code)]
     for name in shown:
         variable = _BEHIND.get(name, name)
         value = row.values.get(variable)
@@ -172,7 +173,7 @@ def of_configurations(configurations: xr.Dataset, compared: Sequence[str], words
 def _named(ds: xr.Dataset, i: int, words: Vocabulary) -> Cell:
     code = str(ds["region"].values[i])
     name_en, name_zh = (str(ds[n].values[i]) if n in ds.coords else "" for n in ("name_en", "name_zh"))
-    return Cell(words.name(name_en, name_zh, code), below=code)
+    return Cell(words.name(name_en, name_zh, code), code=code)
 
 
 _TRENDS: Final = ("inversion", "inventory", "difference")

@@ -141,7 +141,7 @@ def heading(table: Table, words: Vocabulary) -> str:
 
 
 def _window(table: Table, words: Vocabulary) -> str:
-    return window(table.comparison.attrs["window"]) or words("page.no_window")
+    return window(table.comparison.attrs["window"], words("row.to")) or words("page.no_window")
 
 
 def _pictures(table: Table, name: str, words: Vocabulary, made: Pictures) -> Iterator[Picture]:

@@ -218,7 +218,7 @@ def assumptions(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> list[tup
         "ledger": _ledger(a, words),
         "category": category,
         "period": str(a["ledger_period"]),
-        "window": window(a["window"]) or words("assumption.no_window"),
+        "window": window(a["window"], words("row.to")) or words("assumption.no_window"),
         "errors": errors,
         "sigma": words("assumption.sigma_text"),
         "rule": rule(comparison, words),
@@ -239,7 +239,9 @@ def limitations(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> list[str
     configurations = "several_configurations" if "configurations" in a else "one_configuration"
     made = [words(f"limitation.{name}") for name in (configurations, "pattern", "kernel", "natural", "borders")]
     if a["window"] and a["window"] != a["ledger_period"]:
-        made.insert(0, words("limitation.windows", window=window(a["window"]), period=a["ledger_period"]))
+        made.insert(
+            0, words("limitation.windows", window=window(a["window"], words("row.to")), period=a["ledger_period"])
+        )
     dashes = dash_line_finding()
     return [*made, words.sentence(dashes)] if dashes else made
 

@@ -157,7 +157,7 @@ def _sheet(made: _Book, table: Table, annex: Annex) -> None:
     sheet.write_string(0, 0, annex.titles.get(words.language, annex.title), styles["title"])
     a = comparison.attrs
     about = {"gas": rows.gas(comparison), "units": unit(a["units"]), "period": a["ledger_period"]}
-    seen = window(a["window"]) or words("page.no_window")
+    seen = window(a["window"], words("row.to")) or words("page.no_window")
     sheet.write_string(1, 0, words("workbook.about", window=seen, **about), styles["text"])
     sheet.write_string(2, 0, rows.rule(comparison, words), styles["text"])
     for c, column in enumerate(columns):
@@ -218,7 +218,9 @@ def _grid(made: _Book, name: str, grid: Grid) -> None:
     for r, line in enumerate(line for group in grid.groups for line in group.lines):
         for c, cell in enumerate(line.cells):
             if cell.value is None or cell.sigma is not None:
-                sheet.write_string(_FIRST + 1 + r, c, f"{cell.text} {cell.below}".strip(), styles["text"])
+                sheet.write_string(
+                    _FIRST + 1 + r, c, " ".join(filter(None, (cell.text, cell.below, cell.code))), styles["text"]
+                )
             else:
                 sheet.write_number(_FIRST + 1 + r, c, cell.value, styles["amount"])
     sheet.freeze_panes(_FIRST + 1, 1)
