@@ -175,8 +175,9 @@ def remarks(words: list[str], said: str) -> list[str]:
     return [REMARK if said and word in ("higher", "lower") else "" for word in words]
 
 
-def _unseen(share: float, needed: float) -> str:
-    return f"the network saw {100 * max(share, 0.0):.0f} % of it, {100 * needed:.3g} % are needed"
+def unseen(share: float, needed: float, what: str = "it") -> str:
+    """Say that too little was seen."""
+    return f"the network saw {100 * max(share, 0.0):.0f} % of {what}, {100 * needed:.3g} % are needed"
 
 
 def reasons(seen: xr.Dataset, ledger: Ledger, share: Floats, rule: Rule) -> list[str]:
@@ -198,7 +199,7 @@ def reasons(seen: xr.Dataset, ledger: Ledger, share: Floats, rule: Rule) -> list
             (not known[i], "the inversion gives no covariance"),
             (
                 not share[i] >= rule.min_share,
-                _unseen(share[i], rule.min_share),
+                unseen(share[i], rule.min_share),
             ),
         )
         return next((sentence for applies, sentence in cases if applies), "")
