@@ -50,19 +50,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """Trends of one gas and ledger over several periods, with the values they come from.
+    """Trends of one gas and ledger over several periods.
 
     Attributes
     ----------
-    trends : xr.Dataset (region)
-    values : xr.Dataset (period, region)
-    gas, units, name : str
+    trends : xr.Dataset
+        From `crosscheck.trends`.
+    name : str
     """
 
     trends: xr.Dataset
-    values: xr.Dataset
-    gas: str
-    units: str
     name: str = ""
 
 
@@ -97,7 +94,7 @@ class Annex:
         """SHA-256 of what the report states: title, notes, and all numbers and words of its tables."""
         parts = [_plain(t.comparison) | {"name": t.name} for t in self.tables]
         parts += [_plain(t.attribution) for t in self.tables if t.attribution is not None]
-        parts += [_plain(ds) for t in self.trends for ds in (t.trends, t.values)]
+        parts += [_plain(t.trends) for t in self.trends]
         document = [self.title, dict(self.titles), list(self.notes), parts]
         return hashlib.sha256(json.dumps(document, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 

@@ -176,57 +176,82 @@ def _named(ds: xr.Dataset, i: int, words: Vocabulary) -> Cell:
     return Cell(words.name(name_en, name_zh, code), code=code)
 
 
-_TRENDS: Final = ("inversion", "inventory", "difference")
+_TRENDS: Final = {"inversion": "inversion_trend", "inventory": "inventory_trend", "difference": "difference"}
 
 
 def of_trends(trends: xr.Dataset, words: Vocabulary, caption: str) -> Grid:
     """Return the trends of both sides, and their difference, region by region."""
     lines = []
     for i, code in enumerate(trends["region"].values.astype(str)):
+        one = trends.isel(region=i)
         cells = [_named(trends, i, words)]
-        for side in _TRENDS:
-            name = side if side == "difference" else f"{side}_trend"
-            value, sigma = (float(trends[n].values[i]) for n in (name, f"{name}_sigma"))
-            cells.append(
-                Cell(with_sigma(value, sigma, sign=True), name=name, value=value if np.isfinite(value) else None)
-            )
-        word = str(trends["verdict"].values[i])
-        cells.append(Cell(f"{MARKS[word]} {words.verdict(word)}", style=word.split(maxsplit=1)[0]))
-        lines.append(Line(code, tuple(cells), "dim" if word == "not resolved" else ""))
+        cells += [_amount(one, name, sign=True) for name in _TRENDS.values()]
+        cells += [_share(one["share"].item()), *_verdict(str(one["verdict"].item()), words)]
+        why = " ".join(words.sentence(str(one[n].item())) for n in ("reason", "remark") if one[n].item())
+        cells.append(Cell(why, style="remark"))
+        lines.append(Line(code, tuple(cells), "dim" if one["verdict"].item() == "not resolved" else ""))
     columns = (
         Column(words("column.region"), text=True),
         *(Column(words(f"column.trend_{side}")) for side in _TRENDS),
+        Column(words("column.share")),
         Column(words("column.verdict"), text=True),
+        Column(words("column.remark"), text=True),
     )
     return Grid(caption, columns, (Group("", tuple(lines)),), "trends")
 
 
-def of_periods(values: xr.Dataset, words: Vocabulary, caption: str) -> Grid:
-    """Return ledger and inversion of every period and region; periods are columns of both."""
-    periods = values["period"].values.astype(str)
-    columns = [Column(words("column.region"), text=True)]
-    sides = ("inventory", "inversion")
-    columns += [Column(period, words(f"column.{side}")) for period in periods for side in sides]
+def _amount(one: xr.Dataset, name: str, *, sign: bool = False) -> Cell:
+    value, sigma = (float(one[n].item()) for n in (name, f"{name}_sigma"))
+    known = _finite(sigma)
+    return Cell(with_sigma(value, sigma, sign=sign), name=name, value=_finite(value), sigma=known)
+
+
+def _share(share: float) -> Cell:
+    return Cell(percent(share), name="share", value=_finite(share))
+
+
+def _verdict(word: str, words: Vocabulary) -> tuple[Cell]:
+    return (Cell(f"{MARKS[word]} {words.verdict(word)}", style=word.split(maxsplit=1)[0]),)
+
+
+def of_periods(trends: xr.Dataset, words: Vocabulary, caption: str) -> Grid:
+    """Return ledger and inversion of every region and period."""
     lines = []
-    for i, code in enumerate(values["region"].values.astype(str)):
-        cells = [_named(values, i, words)]
-        for p in range(len(periods)):
-            for side in sides:
-                one = values.transpose("period", "region", ...)
-                value, sigma = (float(one[n].values[p, i]) for n in (side, f"{side}_sigma"))
-                cells.append(Cell(with_sigma(value, sigma), name=side, value=value if np.isfinite(value) else None))
-        lines.append(Line(code, tuple(cells)))
-    return Grid(caption, tuple(columns), (Group("", tuple(lines)),), "periods")
+    for i, code in enumerate(trends["region"].values.astype(str)):
+        for p, period in enumerate(trends["period"].values.astype(str)):
+            one = trends.isel(region=i, period=p)
+            ledger = _amount(one, "inventory")
+            if one["inventory_notation"].item():
+                ledger = Cell(str(one["inventory_notation"].item()))
+            cells = (
+                _named(trends, i, words),
+                Cell(period),
+                ledger,
+                _amount(one, "prior"),
+                _amount(one, "inversion"),
+                _amount(one, "period_difference", sign=True),
+            )
+            lines.append(Line(f"{code} {period}", cells))
+    columns = (
+        Column(words("column.region"), text=True),
+        Column(words("column.period"), text=True),
+        *(Column(words(f"column.{name}")) for name in ("inventory", "prior", "inversion", "difference")),
+    )
+    return Grid(caption, columns, (Group("", tuple(lines)),), "periods")
 
 
 def of_attribution(attribution: xr.Dataset, words: Vocabulary, caption: str) -> Grid:
     """Return what of a region's difference goes to which sector, as far as sectors can be told apart."""
+    names = ("inventory", "inversion")
     columns = (
         Column(words("column.region"), text=True),
         Column(words("column.sector"), text=True),
+        *(Column(words(f"column.{name}")) for name in names),
+        Column(words("column.resolved"), text=True),
+        Column(words("column.group"), text=True),
         Column(words("column.attributed")),
         Column(words("column.attributed_share")),
-        Column(words("column.resolved"), text=True),
+        Column(words("column.verdict"), text=True),
     )
     return Grid(caption, columns, (Group("", tuple(_sectors(attribution, words))),), "attribution")
 
@@ -235,19 +260,20 @@ def _sectors(attribution: xr.Dataset, words: Vocabulary) -> Iterator[Line]:
     ds = attribution.transpose("region", "sector", ...)
     for i, code in enumerate(ds["region"].values.astype(str)):
         for j, sector in enumerate(ds["sector"].values.astype(str)):
-            value, sigma, share = (float(ds[n].values[i, j]) for n in ("difference", "difference_sigma", "share"))
-            apart = bool(ds["resolved"].values[i, j])
-            yield Line(
-                f"{code} {sector}",
-                (
-                    _named(ds, i, words),
-                    Cell(sector),
-                    Cell(with_sigma(value, sigma, sign=True), name="difference", value=_finite(value)),
-                    Cell(percent(share), name="share", value=_finite(share)),
-                    Cell(words("row.yes" if apart else "row.no")),
-                ),
-                "" if apart else "dim",
+            one = ds.isel(region=i, sector=j)
+            apart = bool(one["resolved"].item())
+            cells = (
+                _named(ds, i, words),
+                Cell(sector),
+                _amount(one, "inventory"),
+                _amount(one, "inversion"),
+                Cell(words("row.yes" if apart else "row.no")),
+                Cell(str(one["group"].item())),
+                _amount(one, "group_difference", sign=True),
+                _share(one["group_share"].item()),
+                *_verdict(str(one["group_verdict"].item()), words),
             )
+            yield Line(f"{code} {sector}", cells, "" if apart else "dim")
 
 
 def _finite(value: float) -> float | None:

@@ -45,10 +45,13 @@ _TOTALS: Final = {
 _COVARIANCES: Final = {
     "covariance_flux_total_prior_country": ("prior_covariance", "covariance of prior {} fluxes"),
     "covariance_flux_total_posterior_country": ("inversion_covariance", "covariance of posterior {} fluxes"),
+    "covariance_flux_total_inventory_country": ("inventory_covariance", "covariance of the inventory's {} emissions"),
     "covariance_flux_total_difference_country": ("difference_covariance", "covariance of the differences"),
 }
 _NUMBERS: Final = {
     "crosscheck_z_country": ("z", "difference over its standard deviation"),
+    "crosscheck_p_country": ("p", "two-sided probability of a difference as large by chance"),
+    "crosscheck_p_adjusted_country": ("p_adjusted", "the same, adjusted for the number of regions by the rule"),
     "crosscheck_share_country": ("share", "share of the region the network saw"),
 }
 _RANGE: Final = {
@@ -75,6 +78,9 @@ _KEPT: Final = (
     "min_share",
     "min_covered",
     "inventory_correlation",
+    "control",
+    "family_wise",
+    "caution",
     "configurations",
     "findings",
     "diagnostics",

@@ -195,12 +195,16 @@ def _trend(trend: Trend, words: Vocabulary) -> dict[str, Any]:
 
 def trend_grid(trend: Trend, words: Vocabulary) -> Grid:
     """Return the table of trends."""
-    return grid.of_trends(trend.trends, words, words("trend.caption", gas=trend.gas, units=unit(trend.units)))
+    ds = trend.trends
+    caption = words("trend.caption", gas=rows.gas(ds), units=unit(ds.attrs["units"]))
+    return grid.of_trends(ds, words, caption)
 
 
 def period_grid(trend: Trend, words: Vocabulary) -> Grid:
     """Return the table of values by period."""
-    return grid.of_periods(trend.values, words, f"{trend.gas}, {unit(trend.units)}")
+    ds = trend.trends
+    caption = words("trend.periods", gas=rows.gas(ds), units=unit(ds.attrs["units"]))
+    return grid.of_periods(ds, words, caption)
 
 
 _LATIN: Final = 0x2E7F

@@ -123,7 +123,7 @@ def _of_ledger(amount: float, ledger: float, words: Vocabulary) -> str:
 def _remark(region: xr.Dataset, value: dict[str, Any], words: Vocabulary) -> str:
     if value["reason"]:
         return words.sentence(str(value["reason"]))
-    remarks = []
+    remarks = [words.sentence(str(value["remark"]))] if value["remark"] else []
     if "covered" in region.coords and float(region["covered"]) < 0.9995:
         remarks.append(words("row.covered", percent=number(100 * float(region["covered"]), 1)))
     if abs(value["leakage"]) >= _LEAKS and value["leakage_region"]:
@@ -151,10 +151,14 @@ def summary(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> list[str]:
                 for row in made
             )
             sentences.append(words(f"summary.{word}", units=unit(comparison.attrs["units"]), named=named))
-    if resolved:
-        expected = number(comparison.attrs["expected_false_alarms"], 1)
+    a = comparison.attrs
+    if resolved and a["control"] == "region":
+        expected = number(a["expected_false_alarms"], 1)
         sentences.append(words("summary.chance", expected=expected, resolved=resolved))
-    return [*sentences, *_many_sided(comparison, words)]
+    if resolved and np.isfinite(a["family_wise"]):
+        sentences.append(words("summary.family", rate=number(100 * a["family_wise"], 0), resolved=resolved))
+    caution = [words.sentence(str(a["caution"]))] if a["caution"] else []
+    return [*caution, *sentences, *_many_sided(comparison, words)]
 
 
 def _many_sided(comparison: xr.Dataset, words: Vocabulary) -> list[str]:
@@ -194,7 +198,7 @@ def rule(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> str:
     """Return the rule of the verdicts in words."""
     a = comparison.attrs
     return words(
-        "rule.text",
+        f"rule.{a['control']}",
         share=f"{100 * a['min_share']:.3g}",
         covered=f"{100 * a['min_covered']:.3g}",
         critical=f"{a['critical_z']:.2f}",
