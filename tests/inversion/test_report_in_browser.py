@@ -171,10 +171,18 @@ def test_every_number_of_the_page_is_that_of_the_netcdf(opened, whole):
     with xr.open_dataset(written.netcdf) as stored:
         stored.load()
     script = """[...document.querySelectorAll('table[data-table=comparison] td[data-value]')].map((c) =>
-        [c.parentElement.dataset.key, c.dataset.name, Number(c.dataset.value), c.textContent])"""
-    cells = opened(written.html).evaluate(script)
+        [c.parentElement.dataset.key, c.dataset.name, Number(c.dataset.value), c.textContent, c.cellIndex])"""
+    tab = opened(written.html)
+    heads = [head.split(" of the")[0] for head in texts(tab, "table[data-table=comparison] thead button")]
+    labels = ("Ledger", "Prior", "Inversion", "Range over configurations", "Difference", "Difference as an error")
+    under = dict(zip(names, labels, strict=False)) | {
+        "z": "z",
+        "share": "Share seen",
+        "detectable": "Would show at 3 σ",
+    }
     checked = set()
-    for key, name, value, text in cells:
+    for key, name, value, text, place in tab.evaluate(script):
+        assert heads[place] == under[name]
         if key == "sum":
             continue
         if name == "detectable":

@@ -240,7 +240,8 @@ def _ledger(t: Table) -> LedgerSettings:
         sectors=tuple((name, _categories(sectors, name)) for name in sectors.keys()),  # noqa: SIM118  no mapping
         **texts,
     )
-    for table in (options, sectors, t):
+    options.close((*_READ, "mapping"))
+    for table in (sectors, t):
         table.close()
     return result
 
