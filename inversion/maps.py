@@ -50,6 +50,7 @@ _LAND: Final = (55.0, -12.0, 155.0, 65.0)
 _SEA_COLOUR, _LAND_COLOUR, _BLANK, _UNRESOLVED = "#eaf1f6", "#f4f3ef", "#ffffff", "#dcdcdc"
 _STATION: Final = "#56b4e9"
 _STATION_LINES: Final = 4
+_SIDES: Final = ((4, 3), (-4, 3), (4, -3), (-4, -3))
 _STATION_LETTERS: Final = 60
 # ColorBrewer PuOr, which all common colour deficiencies tell apart, with a middle that is not the paper's white;
 # purple: the sky has less, orange: it has more.
@@ -244,14 +245,17 @@ def _percent(row: xr.Dataset) -> str:
 
 def _stations(figure: Figure, axes: Any, stations: Sequence[Station], words: Vocabulary) -> None:
     """Draw stations with numbers; their names stand below the map, where they hide nothing."""
-    for number, station in enumerate(stations, 1):
-        x, y = PROJECTION.transform_point(station.longitude, station.latitude, ccrs.PlateCarree())
+    places = [PROJECTION.transform_point(s.longitude, s.latitude, ccrs.PlateCarree()) for s in stations]
+    for number, (x, y) in enumerate(places, 1):
         axes.plot(x, y, "*", color="black", markerfacecolor=_STATION, markersize=9, markeredgewidth=0.7, zorder=8)
+        across, up = _clear(x, y, places)
         axes.annotate(
             str(number),
             (x, y),
-            xytext=(4, 3),
+            xytext=(across, up),
             textcoords="offset points",
+            ha="left" if across > 0 else "right",
+            va="bottom" if up > 0 else "top",
             fontsize=6.5,
             fontweight="bold",
             color="#00456b",
@@ -264,6 +268,20 @@ def _stations(figure: Figure, axes: Any, stations: Sequence[Station], words: Voc
         left, bottom, _, _ = _place(5.75, _FOOT - 0.13, 0, 0)
         text = "\n".join(_wrapped(words("map.stations", names=names)))
         figure.text(left, bottom, text, va="top", fontproperties=properties(size=7))
+
+
+def _clear(x: float, y: float, places: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    """Return the side of a station, in points, on which its number is farthest from names of provinces and stations."""
+    scale = 72.0 * (_WIDTH - 2 * _MARGIN) / (_MAIN[1] - _MAIN[0])
+    names = np.array(list(_anchors().values())) * scale - np.array([0.0, 8.0])
+    others = np.array([place for place in places if place != (x, y)]).reshape(-1, 2) * scale
+
+    def room(side: tuple[int, int]) -> float:
+        middle = np.array([x, y]) * scale + 1.8 * np.array(side)
+        apart = np.concatenate([(names - middle) * np.array([0.6, 1.0]), others - middle])
+        return float(np.hypot(apart[:, 0], apart[:, 1]).min())
+
+    return max(_SIDES, key=room)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -45,7 +45,8 @@ class Written:
     Attributes
     ----------
     pages, netcdfs, maps, series : tuple of Path
-        One page a language; one of the others a table (a series only where one was given).
+        One page a language; one of the others a table (a series only where one was given), and netCDF files of trends
+        and sectors after those of the tables.
     xlsx, csv : Path
     """
 
@@ -173,6 +174,17 @@ def _netcdfs(annex: Annex, folder: Path, ends: Sequence[str]) -> Iterator[Path]:
         dataset = netcdf.to_dataset(table.comparison, title=title, fields=table.fields, stations=table.stations)
         state = {"report_state": annex.imprint.status, "report_digest_sha256": annex.digest}
         yield netcdf.write(dataset.assign_attrs(state), folder / f"crosscheck{end}.nc")
+    for number, trend in enumerate(annex.trends, 1):
+        yield _plain(trend.trends, " - ".join(filter(None, (annex.title, trend.name))), folder / f"trends-{number}.nc")
+    for end, table in zip(ends, annex.tables, strict=True):
+        if table.attribution is not None:
+            title = " - ".join(filter(None, (annex.title, table.name)))
+            yield _plain(table.attribution, title, folder / f"sectors{end}.nc")
+
+
+def _plain(ds: xr.Dataset, title: str, path: Path) -> Path:
+    netcdf.plain(ds, title=title).to_netcdf(path, engine="netcdf4")
+    return path
 
 
 def _save(figure: Figure, path: Path) -> Path:

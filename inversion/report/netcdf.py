@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -237,6 +238,18 @@ def write(dataset: xr.Dataset, path: Path) -> Path:
     return path
 
 
+def plain(ds: xr.Dataset, *, title: str) -> xr.Dataset:
+    """Return trends or sectors as a file holds them: texts as texts, truth as 0 and 1; units as they are."""
+    made = ds.assign_attrs({name: value for name, value in ds.attrs.items() if isinstance(value, str | int | float)})
+    for name, values in ds.variables.items():
+        if values.dtype == object:
+            made[name] = (values.dims, values.values.astype(str), values.attrs)
+        elif values.dtype == bool:
+            made[name] = (values.dims, values.values.astype(np.int8), values.attrs)
+    about = {"Conventions": "CF-1.8", "title": title, "inversion_system_version": version("skyledger")}
+    return made.assign_attrs({n: int(v) if isinstance(v, bool) else v for n, v in made.attrs.items()} | about)
+
+
 def read_totals(path: str | Path) -> xr.Dataset:
     """Return the totals of an inversion from a report's netCDF, to compare them with another ledger.
 
@@ -291,12 +304,22 @@ def read_totals(path: str | Path) -> xr.Dataset:
         coords={"region": codes, "region_cov": codes, **names_of, **covered},
         attrs={
             "units": unit,
+            "findings": _of_inversion(str(stored.attrs.get("crosscheck_findings", ""))),
             **{
                 name: str(stored.attrs.get(f"crosscheck_{name}", ""))
-                for name in ("gas", "window", "findings", "diagnostics", "sites")
+                for name in ("gas", "window", "diagnostics", "sites")
             },
         },
     )
+
+
+_OF_LEDGER: Final = ("prior_is_inventory",)
+"""Findings that are of an inversion and one ledger; they do not go along to another."""
+
+
+def _of_inversion(findings: str) -> str:
+    kept = [finding for finding in json.loads(findings or "[]") if finding.get("code") not in _OF_LEDGER]
+    return json.dumps(kept, ensure_ascii=False) if findings else ""
 
 
 def read_stations(path: str | Path) -> list[Station]:

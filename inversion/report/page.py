@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import jinja2
 import numpy as np
+import xarray as xr
 from markupsafe import Markup
 
 from inversion import fonts, vocabulary
@@ -20,7 +21,7 @@ from inversion.report.annex import Annex, Table, Trend
 from inversion.report.grid import Grid
 from inversion.report.pictures import Pictures, draw
 from inversion.report.vector import inline
-from inversion.report.wording import unit, window
+from inversion.report.wording import percent, unit, window, with_sigma
 from inversion.vocabulary import ENGLISH, Vocabulary
 
 
@@ -127,7 +128,7 @@ def _section(table: Table, number: int, words: Vocabulary, made: Pictures) -> Se
         else grid.of_configurations(table.configurations, compared, words),
         ensemble=_ensemble(table, words),
         attribution=None if table.attribution is None else attribution_grid(table, words),
-        attribution_says=[] if table.attribution is None else sentences(table.attribution),
+        attribution_says=sentences(table, words),
         sites=_sites(table, words),
         assumed=[*rows.assumptions(comparison, words), *rows.diagnostics(comparison, words)],
         limitations=rows.limitations(comparison, words),
@@ -178,10 +179,37 @@ def attribution_grid(table: Table, words: Vocabulary) -> Grid:
     return grid.of_attribution(table.attribution, words, caption)
 
 
-def sentences(attribution: Any) -> list[str]:
-    """Return what an attribution says of itself."""
-    said = attribution["sentence"].values.ravel() if "sentence" in attribution else []
-    return list(dict.fromkeys(str(text) for text in said if text))
+def sentences(table: Table, words: Vocabulary) -> list[str]:
+    """Return what the difference of each region is made of, as far as its sectors can be told apart."""
+    if table.attribution is None:
+        return []
+    units = unit(str(table.comparison.attrs["units"]))
+    found = []
+    for i in range(table.attribution.sizes["region"]):
+        one = table.attribution.isel(region=i)
+        names = [str(one[n].item()) if n in one.coords else "" for n in ("name_en", "name_zh", "region")]
+        whole = with_sigma(float(one["region_difference"]), float(one["region_difference_sigma"]), sign=True)
+        groups = dict.fromkeys(str(group) for group in one["group"].values)
+        parts = words("summary.join").join(_group(one, group, words) for group in groups)
+        region = words.name(names[0], names[1], names[2])
+        found.append(words("attribution.region", region=region, amount=f"{whole} {units}", parts=parts))
+    return found
+
+
+def _group(one: xr.Dataset, group: str, words: Vocabulary) -> str:
+    first = one.isel(sector=int(np.flatnonzero(one["group"].values == group)[0]))
+    share, verdict = float(first["group_share"]), str(first["group_verdict"].item())
+    if not np.isfinite(float(first["group_difference"])):
+        return words("attribution.nothing", group=group)
+    amount = with_sigma(float(first["group_difference"]), float(first["group_difference_sigma"]), sign=True)
+    together = " + " in group
+    return words(
+        "attribution.together" if together else "attribution.alone",
+        group=group,
+        amount=amount,
+        share=percent(max(share, 0.0)),
+        verdict=words.verdict(verdict),
+    )
 
 
 def _sites(table: Table, words: Vocabulary) -> Grid | None:

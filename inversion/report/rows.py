@@ -214,8 +214,13 @@ def assumptions(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> list[tup
         words("assumption.all_categories") if everything else words("assumption.one_category", category=a["category"])
     )
     correlation = a["inventory_correlation"]
+    shared = any(finding["code"] == "prior_is_inventory" for finding in findings(comparison))
     errors = (
-        words("assumption.together", correlation=f"{correlation:g}") if correlation else words("assumption.independent")
+        words("assumption.as_prior")
+        if shared
+        else words("assumption.together", correlation=f"{correlation:g}")
+        if correlation
+        else words("assumption.independent")
     )
     said = {
         "gas": words("assumption.gas_text", gas=gas(comparison), units=unit(a["units"])),

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 _NUMBER: Final = re.compile(r"-?\d+\.\d{3,}")
 _PLACES: Final = 2
 """Decimals of a coordinate: hundredths of a point, finer than any printer."""
+_PIXELS: Final = 103
+"""On a screen, per inch."""
 
 
 def inline(figure: Figure, name: str) -> str:
@@ -38,7 +40,12 @@ def inline(figure: Figure, name: str) -> str:
     text = re.sub(r'<g id="[^"]*">', "<g>", text)
     text = re.sub(r'(\bid=")', rf"\g<1>{name}-", text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(
+        r'(<svg\b[^>]*?) width="[^"]*"',
+        rf'\1 style="max-width: {figure.get_figwidth() * _PIXELS:.0f}px"',
+        text,
+        count=1,
+    )
     text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
     return re.sub(r' d="[^"]*"', lambda path: _NUMBER.sub(_rounded, path[0]), text)
 

@@ -299,6 +299,5 @@ def _of_table(table: Table, words: Vocabulary) -> Iterator[tuple[str, str]]:
     for row in body:
         said = "; ".join(f"{label} {value}" for label, value in zip(head[1:], row[1:], strict=True))
         yield words("workbook.site", site=row[0]), said
-    if table.attribution is not None:
-        yield from ((words("heading.attribution"), text) for text in page.sentences(table.attribution))
+    yield from ((words("heading.attribution"), text) for text in page.sentences(table, words))
     yield from ((words("workbook.limitation"), sentence) for sentence in rows.limitations(comparison, words))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -112,6 +113,15 @@ def stated(config, state, who="王某某", remarks=""):
     return config
 
 
+def shown(text, table):
+    """Numbers behind a table of the page: what of, their variable, the value."""
+    part = text[text.index(f'data-table="{table}"') :].partition("</table>")[0]
+    for row in part.split("<tr ")[1:]:
+        key = re.search(r'data-key="([^"]*)"', row)
+        for value, name in re.findall(r'data-value="([^"]*)" data-name="([^"]*)"', row):
+            yield key[1], name, float(value)
+
+
 def test_a_report_in_two_languages_from_the_command(config):
     command = [sys.executable, "-m", "deploy", "crosscheck", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -181,6 +191,9 @@ def test_trends_over_two_inversions(config):
     assert "+40 ± 28" in text
     names = openpyxl.load_workbook(folder / "crosscheck.xlsx").sheetnames
     assert {"Trends", "Periods"} <= set(names)
+    with xr.open_dataset(folder / "trends-1.nc") as stored:
+        for code, name, value in shown(text, "trends"):
+            assert value == pytest.approx(stored[name].sel(region=code).item(), rel=1e-12)
 
 
 def test_sectors_are_told_apart_where_the_inversion_can(config):
@@ -211,7 +224,15 @@ def test_sectors_are_told_apart_where_the_inversion_can(config):
     text = (config.parent / "annex/draft/report.zh.html").read_text(encoding="utf-8")
     assert 'data-table="attribution"' in text
     assert "rice + coal" in text
-    assert "cannot be told apart" in text
+    with xr.open_dataset(config.parent / "annex/draft/sectors.nc") as stored:
+        checked = 0
+        for key, name, value in shown(text, "attribution"):
+            code, sector = key.split(" ")
+            found = stored[{"share": "group_share"}.get(name, name)]
+            assert value == pytest.approx(found.sel(region=code, sector=sector).item(), rel=1e-12)
+            checked += 1
+    assert checked == 4 * 6
+    assert "rice + coal（无法区分）−20 ± 110（可见 96 %）：一致" in text
     assert "Sectors" in openpyxl.load_workbook(config.parent / "annex/draft/crosscheck.xlsx").sheetnames
 
 
