@@ -164,7 +164,7 @@ def of_configurations(configurations: xr.Dataset, compared: Sequence[str], words
         lines.append(Line(name, (Cell(name), Cell(with_sigma(value, sigma), value=value), Cell(used, style="remark"))))
     columns = (
         Column(words("column.configuration"), text=True),
-        Column(words("page.sum", regions=int(chosen.sum())), unit(units)),
+        Column(words("page.sum_compared", regions=int(chosen.sum())), unit(units)),
         Column(words("column.usable"), text=True),
     )
     return Grid("", columns, (Group("", tuple(lines)),), "configurations")
@@ -241,7 +241,10 @@ def of_periods(trends: xr.Dataset, words: Vocabulary, caption: str) -> Grid:
 
 
 def of_attribution(attribution: xr.Dataset, words: Vocabulary, caption: str) -> Grid:
-    """Return what of a region's difference goes to which sector, as far as sectors can be told apart."""
+    """Return what of a region's difference goes to which sector, as far as sectors can be told apart.
+
+    Regions of which nothing can be compared are left out.
+    """
     names = ("inventory", "inversion")
     columns = (
         Column(words("column.region"), text=True),
@@ -257,7 +260,8 @@ def of_attribution(attribution: xr.Dataset, words: Vocabulary, caption: str) -> 
 
 
 def _sectors(attribution: xr.Dataset, words: Vocabulary) -> Iterator[Line]:
-    ds = attribution.transpose("region", "sector", ...)
+    compared = np.isfinite(attribution["region_difference"].values)
+    ds = attribution.isel(region=compared).transpose("region", "sector", ...)
     for i, code in enumerate(ds["region"].values.astype(str)):
         for j, sector in enumerate(ds["sector"].values.astype(str)):
             one = ds.isel(region=i, sector=j)

@@ -187,6 +187,8 @@ def sentences(table: Table, words: Vocabulary) -> list[str]:
     found = []
     for i in range(table.attribution.sizes["region"]):
         one = table.attribution.isel(region=i)
+        if not np.isfinite(float(one["region_difference"])):
+            continue
         names = [str(one[n].item()) if n in one.coords else "" for n in ("name_en", "name_zh", "region")]
         whole = with_sigma(float(one["region_difference"]), float(one["region_difference_sigma"]), sign=True)
         groups = dict.fromkeys(str(group) for group in one["group"].values)

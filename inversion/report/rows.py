@@ -18,6 +18,7 @@ from inversion.vocabulary import ENGLISH, Vocabulary
 _LEAKS: Final = 0.1
 _CORRELATED: Final = 0.3
 """From where on leakage and correlation of errors are remarked on."""
+_SEVERAL: Final = 2
 GASES: Final = {"co2": "CO₂", "ch4": "CH₄", "n2o": "N₂O", "co": "CO"}
 
 
@@ -155,7 +156,7 @@ def summary(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> list[str]:
     if resolved and a["control"] == "region":
         expected = number(a["expected_false_alarms"], 1)
         sentences.append(words("summary.chance", expected=expected, resolved=resolved))
-    if resolved and np.isfinite(a["family_wise"]):
+    if resolved >= _SEVERAL and np.isfinite(a["family_wise"]):
         sentences.append(words("summary.family", rate=number(100 * a["family_wise"], 0), resolved=resolved))
     caution = [words.sentence(str(a["caution"]))] if a["caution"] else []
     return [*caution, *sentences, *_many_sided(comparison, words)]
@@ -173,9 +174,9 @@ def _many_sided(comparison: xr.Dataset, words: Vocabulary) -> list[str]:
 
 
 def sums(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> dict[str, Any] | None:
-    """Return the row of the sum over all compared regions; None where none are compared."""
+    """Return the row of the sum over all compared regions; None where there are not two of them."""
     made = total(comparison)
-    if not made["regions"]:
+    if int(made["regions"]) < _SEVERAL:
         return None
     v: dict[str, Any] = dict(made)
     verdict = str(v["verdict"])

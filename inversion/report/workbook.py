@@ -67,6 +67,7 @@ _COLUMNS: Final = (
 _SUMMED: Final = ("inventory", "prior", "inversion", "difference")
 _FIRST: Final = 4  # row of the header, counted from 0
 _NAMES: Final = 4  # columns that stay where they are: code to English name
+_SEVERAL: Final = 2  # regions from which on there is a sum
 _FORBIDDEN: Final = re.compile(r"[\[\]:*?/\\]")
 _LONGEST: Final = 31
 
@@ -254,7 +255,7 @@ def _sum(
     styles: dict[str, Any],
 ) -> None:
     made = total(comparison)
-    if not made["regions"]:
+    if int(made["regions"]) < _SEVERAL:
         return
     place = next((c for c, column in enumerate(columns) if column.variable == "name_en"), 0)
     sheet.write_string(row, place, words("page.sum", regions=made["regions"]), styles["bold"])
