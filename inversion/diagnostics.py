@@ -279,13 +279,14 @@ def _site_fit(d: Diagnostics) -> Iterator[tuple[float, str, Finding]]:
 def _between_sites(posterior: Posterior) -> Iterator[Finding]:
     table, sites = posterior.by_site, len(posterior.diagnostics.sites)
     if sites > 1 and "ratio_R" not in table:
-        yield Finding(
-            Grade.INFORM,
-            "sites_not_compared",
-            f"None of the {sites} sites was left out, and their errors were not compared: with "
-            f"{posterior.problem.n_obs} observations that takes long; ask for left_out.leave_one_site_out(posterior) "
-            "and consistency.desroziers(posterior).",
+        reason = (
+            "that goes with an exact posterior, and this one is not; solve the problem by batch, if it is small enough."
+            if affordable(posterior.problem)
+            else f"with {posterior.problem.n_obs} observations that takes long; ask for "
+            "left_out.leave_one_site_out(posterior) and consistency.desroziers(posterior)."
         )
+        sentence = f"None of the {sites} sites was left out, and their errors were not compared: {reason}"
+        yield Finding(Grade.INFORM, "sites_not_compared", sentence)
     if "ratio_R" in table:
         yield from worst_first(judge_bias(table))
         yield from worst_first(judge_consistency(table))
@@ -400,9 +401,13 @@ def _unresolved(posterior: Posterior) -> Iterator[Finding]:
         )
 
 
+_MIDDLE = ("region_longitude", "region_latitude")
+
+
 def state_name(x_a: xr.DataArray, index: int) -> str:
-    """Return a state's name: its coordinates along ``state``, else its number."""
-    labels = [f"{key} {x_a[key].values[index]}" for key in x_a.coords if x_a[key].dims == ("state",) and key != "state"]
+    """Return a state's name: its coordinates along ``state`` but for where it lies, else its number."""
+    known = [key for key in x_a.coords if x_a[key].dims == ("state",) and key not in ("state", *_MIDDLE)]
+    labels = [f"{key} {x_a[key].values[index]}" for key in known]
     if "state" in x_a.coords and not labels:
         return str(x_a["state"].values[index])
     return ", ".join(labels) or f"state {index}"

@@ -180,6 +180,27 @@ def solar_hour(time: np.ndarray, longitude: float | Array) -> Array:
     return (hour + np.asarray(longitude) / 15.0) % 24.0
 
 
+def in_hours(time: np.ndarray, longitude: float | Array, hours: tuple[float, float] | None) -> np.ndarray:
+    """Return which times lie in local solar hours.
+
+    Parameters
+    ----------
+    time : array of datetime64 (UTC)
+    longitude : float or array [degree]
+    hours : (start, end) or None
+        The end not included; past midnight where start > end; None: every hour.
+
+    Returns
+    -------
+    array of bool
+    """
+    if hours is None:
+        return np.ones(time.size, dtype=bool)
+    hour = solar_hour(time, longitude)
+    start, end = hours
+    return (hour >= start) & (hour < end) if start <= end else (hour >= start) | (hour < end)
+
+
 def _datasets(series: Iterable[xr.Dataset] | xr.DataTree) -> list[xr.Dataset]:
     if isinstance(series, xr.DataTree):
         return [node.to_dataset() for node in series.subtree if node.has_data]
@@ -221,19 +242,12 @@ def _rules(
     size = ds.sizes["time"]
     uncertainty = ds[f"{species}_uncertainty"].values
 
-    def in_hours() -> np.ndarray:
-        if hours is None:
-            return np.ones(size, dtype=bool)
-        hour = solar_hour(ds["time"].values, float(ds.attrs["longitude"]))
-        start, end = hours
-        return (hour >= start) & (hour < end) if start <= end else (hour >= start) | (hour < end)
-
     return {
         "inlet": lambda: np.full(size, wanted),
         "flag": lambda: valid(ds, species).values,
         "uncertainty": lambda: np.isfinite(uncertainty) & (uncertainty > 0),
         "too_few": lambda: ds[f"{species}_n"].values >= minimum,
-        "hour": in_hours,
+        "hour": lambda: in_hours(ds["time"].values, float(ds.attrs["longitude"]), hours),
     }
 
 

@@ -130,6 +130,8 @@ class Block:
             coords={
                 "sector": along(np.array([s.name for s in self.sectors]), 0),
                 "region": along(self.basis.region, 2),
+                "region_longitude": along(self.basis.longitude, 2),
+                "region_latitude": along(self.basis.latitude, 2),
                 "period": along(self.labels(), 1),
                 "gas": along(np.array([s.gas for s in self.sectors]), 0),
             },

@@ -111,9 +111,9 @@ def ensemble(
     Parameters
     ----------
     problem : Problem
-        x_a with the coordinate ``period`` along ``state``: the starts of the periods, or numbers that increase; y with
-        ``time``, or with ``window``, the label of its period, where the periods are numbers. The order of states is
-        free as long as their factor of B is causal: Kronecker with exponential time is, a dense B has to be ordered by
+        x_a with the coordinate ``period`` along ``state``: starts of periods, or start/end, or numbers that increase; y
+        with ``time``, or with ``window``, the label of its period, where those are numbers. The order of states is free
+        as long as their factor of B is causal: Kronecker with exponential time is, a dense B has to be ordered by
         period. Boundary terms with a coordinate ``period`` of the same kind come and go likewise, others stay.
     members : int
         N; with N above the number of unknowns within the lag the result is exact.
@@ -180,14 +180,14 @@ def _calendar(problem: Problem) -> _Calendar:
     if "period" not in x_a.coords:
         msg = "An ensemble goes from period to period: give x_a the coordinate 'period' along 'state'."
         raise InversionError(msg)
-    labels, of_state = np.unique(x_a["period"].values, return_inverse=True)
+    labels, of_state = np.unique(_dated(x_a["period"].values), return_inverse=True)
     boundary = np.full(problem.n_boundary, -1)
     if problem.b_a is not None and "period" in problem.b_a.coords:
-        own = problem.b_a["period"].values
+        own = _dated(problem.b_a["period"].values)
         if own.dtype.kind == labels.dtype.kind and np.isin(own, labels).all():
             boundary = np.searchsorted(labels, own)
     if "window" in y.coords:
-        wanted = y["window"].values
+        wanted = _dated(y["window"].values)
         of_obs = np.searchsorted(labels, wanted)
         fits = bool(np.isin(wanted, labels).all())
     else:
@@ -202,6 +202,17 @@ def _calendar(problem: Problem) -> _Calendar:
         )
         raise InversionError(msg)
     return _Calendar(labels, np.concatenate([of_state, boundary]), of_obs)
+
+
+def _dated(labels: np.ndarray) -> np.ndarray:
+    """Return when each period starts, where its label is an interval of ISO 8601, start/end; else the labels."""
+    if labels.dtype.kind != "U":
+        return labels
+    parts = [str(label).split("/") for label in labels]
+    try:
+        return np.array([start for start, _ in parts], dtype="datetime64[ns]")
+    except ValueError:
+        return labels
 
 
 def _check_causal(factor: Factor, calendar: _Calendar) -> None:

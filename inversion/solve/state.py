@@ -12,7 +12,9 @@ from inversion.covariance import Covariance
 from inversion.covariance.operator import Array
 from inversion.jacobian import BLOCK_BYTES
 from inversion.problem import Joint
+from inversion.products import gram, product
 from inversion.solve.solution import Solution, Traces, require_room
+from inversion.threads import scipy_alone
 
 _ROWS = 8192
 """Most rows of H whitened at a time."""
@@ -23,6 +25,7 @@ class StateSolution(Solution):
 
     form = "state"
 
+    @scipy_alone()
     def __init__(self, joint: Joint, R: Covariance, n_state: int, *, memory_gb: float | None = None) -> None:
         super().__init__(joint, R, n_state)
         require_room(4 * 8 * joint.B.size**2, memory_gb)
@@ -38,24 +41,28 @@ class StateSolution(Solution):
         residual = R.sqrt().solve(joint.innovation - joint.H.matvec(self.step))
         self.chi2 = float(residual @ residual + control @ control)
 
+    @scipy_alone()
     def covariance(self, Wt: Array) -> Array:
         """Return (C⁻¹ Lᵀ Wᵀ)ᵀ (C⁻¹ Lᵀ Wᵀ)."""
         U = self._reduced(Wt)
-        return U.T @ U
+        return gram(U)
 
+    @scipy_alone()
     def gain(self, Wt: Array) -> Array:
         """Return R⁻¹ H Ŝ Wᵀ."""
         inner = scipy.linalg.cho_solve((self._lower, True), self._L.rmatvec(Wt), check_finite=False)
         return self.R.solve(self.joint.H.matvec(self._L.matvec(inner)))
 
+    @scipy_alone()
     def whole(self) -> Array:
         """Return Ŝ."""
-        return self._root.T @ self._root
+        return gram(self._root)
 
     def variances(self) -> Array:
         """Return the squared column norms of C⁻¹ Lᵀ."""
         return np.einsum("ij,ij->j", self._root, self._root)
 
+    @scipy_alone()
     def traces(self) -> Traces:
         """Use that I − M⁻¹ is A in whitened coordinates, M⁻¹ the posterior covariance there."""
         size = len(self._lower)
@@ -66,11 +73,12 @@ class StateSolution(Solution):
         boundary = float((1.0 - diagonal[self.n_state :]).sum())
         return Traces(float(size - diagonal.sum()), boundary, float(size - 2.0 * diagonal.sum() + squared))
 
+    @scipy_alone()
     def influence(self) -> Array:
         """Return the squared row norms of L_R⁻¹ H L C⁻ᵀ."""
         influence = np.empty(self.R.size)
         for part, piece in self.R.pieces(self._rows):
-            V = piece.sqrt().solve(self.joint.H.rows(part)) @ self._root.T
+            V = product(piece.sqrt().solve(self.joint.H.rows(part)), self._root.T)
             influence[part] = np.einsum("ij,ij->i", V, V)
         return influence
 
@@ -81,7 +89,7 @@ class StateSolution(Solution):
         for part, piece in self.R.pieces(self._rows):
             factor = piece.sqrt()
             G = factor.solve(self.joint.H.rows(part))
-            own = G.T @ G
+            own = gram(G)
             own += information
             information = own
             weighted += G.T @ factor.solve(self.joint.innovation[part])

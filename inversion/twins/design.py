@@ -281,6 +281,35 @@ def judge_design(result: xr.Dataset) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def design_lines(result: xr.Dataset) -> list[str]:
+    """Return a design in lines of text, for a terminal.
+
+    Parameters
+    ----------
+    result : xr.Dataset
+        From `design`.
+
+    Returns
+    -------
+    list of str
+        Candidates by rank: degrees of freedom with each, and σ of the total it narrows most, or of that asked for.
+    """
+    by, names = result.attrs["by"], aggregate_names(result["stdev"])
+    before = result["stdev"].values
+    width = max(len("candidate"), *(len(str(name)) for name in result["candidate"].values))
+    lines = [f"  {'rank':>4}  {'candidate':{width}}  {'DOFS':>7}  σ of a total, {result.attrs['units']}"]
+    for i in np.argsort(result["rank"].values):
+        one = result.isel(candidate=int(i))
+        after = one["stdev_with"].values
+        k = int(np.argmax(1.0 - after / before)) if by == DOFS else names.index(by)
+        lines.append(
+            f"  {int(one['rank']):4d}  {one['candidate'].item()!s:{width}}  {float(one['dofs_with']):7.2f}  "
+            f"{names[k]}: {before[k]:.4g} to {after[k]:.4g} ({1.0 - after[k] / before[k]:.1%} less)"
+        )
+    now = f"now: {float(result['dofs']):.2f} degrees of freedom"
+    return [now, *lines, *(f"  {finding}" for finding in judge_design(result))]
+
+
 def places(fractions: xr.Dataset, region: str, count: int) -> list[tuple[float, float]]:
     """Return places spread evenly over a region, for candidates.
 

@@ -16,7 +16,7 @@ from tests.inversion.test_observations import series
 
 PAGE = (Path(__file__).parents[2] / "inversion/README.md").read_text("utf-8")
 SECTION = PAGE[PAGE.index("# For the inversion scientist: an inversion from files") :]
-(CONFIG,) = re.findall(r"```toml\n(.*?)```", SECTION, re.DOTALL)
+CONFIG, CANDIDATES = re.findall(r"```toml\n(.*?)```", SECTION, re.DOTALL)
 N = 24 * 7
 KT = {"energy": 2e-8, "rice": 1e-8}
 

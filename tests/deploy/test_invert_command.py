@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from deploy.cli import app
 from deploy.errors import DeployError
 from deploy.jobs import inversion as job
-from deploy.jobs.inversion.settings import merged
+from deploy.jobs.inversion.members import merged
 from inversion.datasets import CONCENTRATION, FLUX, POSTERIOR
 from inversion.errors import AssemblyError, CovarianceError, ProblemError
 from inversion.observations import solar_hour

@@ -23,6 +23,7 @@ from inversion.assemble import (
 from inversion.covariance import Kronecker
 from inversion.errors import AssemblyError, CovarianceError, ProblemError
 from inversion.regions import SECONDS_PER_YEAR, cell_area
+from inversion.solve.localisation import Localisation
 from inversion.transport import columns
 from qc.units import MOLAR_MASS
 from tests.inversion.pieces import GRID, HOUR, LATITUDE, LONGITUDE, START, flux, footprints, observations
@@ -66,12 +67,25 @@ def test_states_are_labelled_in_the_order_of_B():
     assert x["sector"].values.tolist() == ["a"] * 12 + ["b"] * 12
     assert x["region"].values[:6].tolist() == x["region"].values[6:12].tolist() == parts.basis.region.tolist()
     assert x["period"].values[:12].tolist() == ["2024-03-01/2024-03-03"] * 6 + ["2024-03-03/2024-03-06"] * 6
+    np.testing.assert_array_equal(x["region_longitude"].values[6:12], parts.basis.longitude)
     np.testing.assert_array_equal(x.values, np.repeat([1.0, 0.0], 12))
     B = assembled.problem.B.to_dense()
     assert isinstance(assembled.problem.B, Kronecker)
     i, j = 0, 12 + 6 + 3  # sector a, first period, first region; sector b, second period, fourth region
     away = parts._space(np.ones(6)).to_dense()[0, 3]
     assert B[i, j] == pytest.approx(0.3 * 0.6 * -0.4 * np.exp(-2.5 / 10) * away, rel=1e-12)
+
+
+def test_a_rolling_ensemble_knows_where_regions_and_observations_are():
+    """What is localised by distance, far beyond the domain, is not localised."""
+    one = stream(observations(96))
+    parts = block(where=tree(one), length_km=300.0, length_days=10.0)
+    problem = assemble([one], [parts], {"ch4": None}).problem
+    exact = solve.ensemble(problem, members=60, lag=2, seed=1)
+    far = solve.ensemble(problem, members=60, lag=2, seed=1, localisation=Localisation(length_km=1e6))
+    np.testing.assert_allclose(far.mean, exact.mean, rtol=1e-3, atol=1e-3)
+    near = solve.ensemble(problem, members=60, lag=2, seed=1, localisation=Localisation(length_km=100.0))
+    assert np.abs(near.mean.values - exact.mean.values).max() > 0.01
 
 
 def test_truth_is_found_again():

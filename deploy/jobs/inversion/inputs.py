@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from deploy.errors import DeployError
 from deploy.jobs.inversion.settings import (
     BackgroundSettings,
     BasisSettings,
+    CandidateSettings,
     LedgerSettings,
     Observations,
     SectorSettings,
@@ -24,10 +25,11 @@ from deploy.jobs.inversion.settings import (
 )
 from ingest import files as archives
 from ingest import read as store
-from inversion import inventory, priors, regions
+from inversion import inventory, priors, regions, twins
 from inversion.assemble import Basis, ErrorModel, Sector, Stream, basis, from_columns, from_track, information, match
 from inversion.assemble.background import Background, Baseline, Curtain, Endpoints
 from inversion.assemble.matching import open_footprints
+from inversion.assemble.observed import PerSite
 from inversion.datasets import FLUX_UNITS
 from inversion.inventory import gridding
 from inversion.observations import gather
@@ -81,6 +83,42 @@ class Inputs:
             error=error,
             counts={**counts, "footprints": found.counts},
             columns=None if columns is None else columns.isel(obs=found.observations["row"].values),
+        )
+
+    def planned(self, streams: list[Stream]) -> list[Stream]:
+        """Return what each candidate would observe; what it leaves unsaid is as the observations of its gas."""
+        if not self.settings.candidates:
+            msg = f"{self.settings.name}: has no [[candidate]] tables; each needs a name, footprints and an uncertainty"
+            raise DeployError(msg)
+        return [self._candidate(candidate, streams) for candidate in self.settings.candidates]
+
+    def _candidate(self, wanted: CandidateSettings, streams: list[Stream]) -> Stream:
+        pairs = zip(self.settings.observations, streams, strict=True)
+        alike = [pair for pair in pairs if pair[1].kind == "in situ" and wanted.gas in (None, pair[1].gas)]
+        if len({stream.gas for _, stream in alike}) != 1:
+            gases = ", ".join(dict.fromkeys(s.gas for s in streams if s.kind == "in situ")) or "nothing"
+            msg = f"the candidate {wanted.name!r} has the gas {wanted.gas!r}; in situ is observed: {gases}; name one"
+            raise DeployError(msg)
+        observations, like = alike[0]
+        own = (wanted.representation, wanted.transport)
+        by_site = [isinstance(e, Mapping) and mine is None for e, mine in zip(_errors(like), own, strict=True)]
+        if any(by_site):
+            msg = (
+                f"the errors of {like.gas} are stated by site; give the candidate {wanted.name!r} its own: "
+                "error = { representation = ..., transport = ... }"
+            )
+            raise DeployError(msg)
+        representation, transport = (e if mine is None else mine for e, mine in zip(_errors(like), own, strict=True))
+        lasting = like.error.correlation_hours if wanted.correlation_hours is None else wanted.correlation_hours
+        return twins.planned(
+            wanted.name,
+            [ds for path in self.paths(wanted.footprints) for ds in open_footprints(path)],
+            like,
+            start=self.settings.start,
+            end=self.settings.end,
+            uncertainty=wanted.uncertainty,
+            error=ErrorModel(representation, transport, lasting),
+            hours=observations.hours if wanted.hours is None else wanted.hours,
         )
 
     def _observations(self, wanted: Observations) -> tuple[xr.Dataset, dict[str, xr.DataArray], xr.Dataset | None]:
@@ -243,6 +281,10 @@ class Inputs:
             return Endpoints(value, wanted.sigma, per=wanted.per, **knots)
         knots |= {"layers": wanted.layers} if wanted.layers else {}
         return Curtain(value, wanted.sigma, correlation=wanted.correlation, **knots)
+
+
+def _errors(stream: Stream) -> tuple[PerSite, PerSite]:
+    return stream.error.representation, stream.error.transport
 
 
 def inside(grid: xr.Dataset) -> xr.Dataset:

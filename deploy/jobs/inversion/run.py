@@ -79,8 +79,8 @@ class Outcome:
             sigmas = np.stack([m.posterior.stdev(m.totals).values for m in self.members])
             parts["total_posterior_member"] = (("member", "total"), means, {"units": units})
             parts["stdev_total_posterior_member"] = (("member", "total"), sigmas, {"units": units})
-        labels = {f"total_{n}": ("total", W[n].values.astype(str)) for n in ("gas", "sector", "region")}
-        ds = posterior.to_dataset().assign(parts).assign_coords(labels)
+        about = {f"total_{n}": ("total", W[n].values.astype(str)) for n in ("gas", "sector", "region")}
+        ds = posterior.to_dataset().assign(parts).assign_coords(about)
         return ds if len(self.members) == 1 else ds.assign_coords(member=[m.name for m in self.members])
 
     def lines(self) -> list[str]:
@@ -89,8 +89,14 @@ class Outcome:
         return [*_counts(first), *summary.lines(first.posterior, states=40), "", *_totals(self)]
 
 
-def assemble(settings: Settings) -> tuple[Assembled, xr.DataArray]:
+def assemble(settings: Settings, *, planned: bool = False) -> tuple[Assembled, xr.DataArray]:
     """Return the problem of a configuration, and the aggregate of its totals.
+
+    Parameters
+    ----------
+    settings : Settings
+    planned : bool
+        Add a stream for each of its candidates behind those of its observations (`inversion.twins.part`).
 
     Raises
     ------
@@ -99,6 +105,8 @@ def assemble(settings: Settings) -> tuple[Assembled, xr.DataArray]:
     """
     inputs = Inputs(settings)
     streams = inputs.streams()
+    if planned:
+        streams += inputs.planned(streams)
     grid = streams[0].footprints[["latitude", "longitude"]]
     sectors = inputs.sectors(grid, _reach(streams))
     blocks = list(_blocks(settings, inputs, streams, sectors))
@@ -188,6 +196,12 @@ def write_paris(outcome: Outcome, prefix: Path) -> list[Path]:
         for kind, ds in parts.items():
             written.append(netcdf.write(ds, prefix.with_name(f"{prefix.name}_{kind}_{gas}.nc")))
     return written
+
+
+def labels(totals: xr.DataArray) -> list[str]:
+    """Return a name for each total: its gas, sector and region, as far as it is not all of them together."""
+    parts = (totals[name].values.astype(str) for name in ("gas", "sector", "region"))
+    return [" ".join(part for part in each if part not in ("all", "domain")) for each in zip(*parts, strict=True)]
 
 
 def _options(solver: str, totals: xr.DataArray, checkpoint: Path | None, memory_gb: float | None) -> dict[str, Any]:
@@ -321,10 +335,7 @@ def _totals(outcome: Outcome) -> list[str]:
     columns = [posterior.prior_total(W), posterior.prior_stdev(W), posterior.total(W), posterior.stdev(W)]
     seen = posterior.variance_reduction(W).values
     many = np.stack([m.posterior.total(m.totals).values for m in outcome.members])
-    names = [
-        " ".join(part for part in labels if part not in ("all", "domain")) or "all"
-        for labels in zip(*(W[n].values.astype(str) for n in ("gas", "sector", "region")), strict=True)
-    ]
+    names = labels(W)
     width = max(map(len, names))
     spread = len(outcome.members) > 1
     head = f"  {'':{width}}  {'prior':^19}  {'posterior':^19}  {'seen':>6}" + ("  range of members" if spread else "")

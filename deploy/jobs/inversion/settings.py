@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import hashlib
 import json
@@ -15,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from deploy.errors import DeployError
+from deploy.jobs.inversion.members import members
 from inversion import solve
 from inversion.assemble.observed import KINDS, PerSite
 from inversion.covariance.kernels import KINDS as KINDS_OF_CORRELATION
@@ -53,6 +53,20 @@ class Observations:
     transport: PerSite
     correlation_hours: float | None
     within: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSettings:
+    """A station that might be built; None: as the in situ observations of its gas."""
+
+    name: str
+    footprints: str
+    gas: str | None
+    uncertainty: float
+    hours: tuple[float, float] | None
+    representation: PerSite | None
+    transport: PerSite | None
+    correlation_hours: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +147,8 @@ class Settings:
         What was read, for provenance and members of an ensemble.
     members : tuple of (name, dict)
         What each member of the ensemble changes.
+    candidates : tuple of CandidateSettings
+        Stations that might be built.
     """
 
     name: str
@@ -155,6 +171,7 @@ class Settings:
     sparse_bytes: int
     document: Mapping[str, Any] = field(repr=False)
     members: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    candidates: tuple[CandidateSettings, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -186,7 +203,7 @@ def understand(document: Mapping[str, Any], where: str, folder: Path) -> Setting
     """Return the settings of a document; as `read`."""
     faults: list[str] = []
     settings = _settings(document, where, folder, faults)
-    for name, changed in _members(document, where, faults):
+    for name, changed in members(document, where, faults):
         own: list[str] = []
         _settings(changed, f"{where}, ensemble {name!r}", folder, own)
         faults += [fault for fault in own if fault.replace(f", ensemble {name!r}", "") not in faults]
@@ -230,7 +247,8 @@ def _settings(document: Mapping[str, Any], where: str, folder: Path, faults: lis
         store=None if store is None else folder / store,
         sparse_bytes=round((top.number("sparse_gb", 1.0, low=0.0) or 0.0) * 2**30),
         document=document,
-        members=tuple(_members(document, where, [])),
+        members=tuple(members(document, where, [])),
+        candidates=tuple(_candidate(table) for table in top.tables("candidate")),
     )
     for table in (covariance, totals):
         table.close()
@@ -263,6 +281,8 @@ def _disagreements(settings: Settings) -> list[str]:
             )
     for first, second, _ in settings.correlations:
         found += [f"a correlation names the sector {n!r}{_near(n, names)}" for n in (first, second) if n not in names]
+    planned = [candidate.name for candidate in settings.candidates]
+    found += [f"the candidate {name!r} is there twice" for name in sorted({n for n in planned if planned.count(n) > 1})]
     gases = {observations.gas for observations in settings.observations}
     found += [f"{gas} is observed but has no [background.{gas}]" for gas in sorted(gases - set(settings.backgrounds))]
     strangers = sorted(set(settings.backgrounds) - gases)
@@ -313,6 +333,23 @@ def _observations(t: Table) -> Observations:
     )
     for table in (error, site_hours, t):
         table.close()
+    return result
+
+
+def _candidate(t: Table) -> CandidateSettings:
+    error = t.table("error", {})
+    result = CandidateSettings(
+        name=t.text("name"),
+        footprints=t.text("footprints"),
+        gas=t.text("gas", None),
+        uncertainty=t.number("uncertainty", low=0.0),
+        hours=t.span("hours"),
+        representation=error.number("representation", None, low=0.0),
+        transport=error.number("transport", None, low=0.0),
+        correlation_hours=error.number("correlation_hours", None, low=1e-3),
+    )
+    error.close()
+    t.close()
     return result
 
 
@@ -442,57 +479,3 @@ def _correlation(t: Table) -> tuple[str, str, float]:
         t.fault("sectors", f"has {len(pair)} names, expected two")
     t.close()
     return (*pair[:2], *("",) * (2 - len(pair[:2])), value or 0.0)[:3]  # type: ignore[return-value]
-
-
-def _members(document: Mapping[str, Any], where: str, faults: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the documents of the members: the whole with what each changes."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    base = {key: value for key, value in document.items() if key != "ensemble"}
-    entries = document.get("ensemble", [])
-    if not isinstance(entries, list):
-        faults.append(f"{where}.ensemble: is {type(entries).__name__}, expected [[ensemble]] tables")
-        return found
-    for number, entry in enumerate(entries):
-        name = entry.get("name") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not name or name in dict(found):
-            faults.append(f"{where}.ensemble[{number}].name: is {name!r}, expected a name of its own")
-            continue
-        found.append((name, merged(base, {k: v for k, v in entry.items() if k != "name"})))
-    return found
-
-
-def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with changes: tables key by key, lists of tables by name or place, other values replaced.
-
-    Examples
-    --------
-    >>> merged({"a": {"b": 1, "c": 2}, "s": [{"name": "x", "v": 1}]}, {"a": {"b": 3}, "s": [{"name": "x", "v": 2}]})
-    {'a': {'b': 3, 'c': 2}, 's': [{'name': 'x', 'v': 2}]}
-    """
-    result = copy.deepcopy(dict(base))
-    for key, value in change.items():
-        there = result.get(key)
-        # A table of another kind (a background) replaces the whole: its keys are others.
-        if isinstance(value, dict) and isinstance(there, dict) and value.get("kind") in (None, there.get("kind")):
-            result[key] = merged(there, value)
-        elif _are_tables(value) and _are_tables(there):
-            result[key] = _merged_tables(there, value)  # type: ignore[arg-type]
-        else:
-            result[key] = copy.deepcopy(value)
-    return result
-
-
-def _merged_tables(base: list[dict[str, Any]], change: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    result = copy.deepcopy(base)
-    for number, table in enumerate(change):
-        name = table.get("name")
-        at = next((k for k, one in enumerate(result) if one.get("name") == name), None) if name else number
-        if at is None or at >= len(result):
-            result.append(copy.deepcopy(table))
-        else:
-            result[at] = merged(result[at], table)
-    return result
-
-
-def _are_tables(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
