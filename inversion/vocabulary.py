@@ -99,5 +99,5 @@ def drawn(words: Vocabulary) -> Vocabulary:
     return words if fonts.covers(text) else ENGLISH
 
 
-_FIGURES: Final = ("map", "series", "state", "figure")
+_FIGURES: Final = ("map", "series", "state", "figure", "column")
 """Sections whose words stand in figures."""

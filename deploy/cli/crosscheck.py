@@ -17,15 +17,20 @@ def crosscheck(  # noqa: PLR0913  each is an option of the command line
     result: Annotated[
         Path,
         typer.Argument(
-            help="TOML file that names inversions, ledgers, rule, languages and state; or netCDF file of a result."
+            exists=True,
+            dir_okay=False,
+            help="TOML file that names inversions, ledgers, rule, languages and state; or netCDF file of a result.",
         ),
     ],
     *,
     inventory: Annotated[
-        Path | None, typer.Option(help="netCDF: the ledger: CSV, CEADs, UNFCCC, EDGAR, primap2.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="netCDF: the ledger: CSV, CEADs, UNFCCC, EDGAR, primap2."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="netCDF: folder for the report [crosscheck].")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="netCDF: TOML file that maps the ledger's columns.")] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="netCDF: TOML file that maps the ledger's columns.")
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="netCDF: of a CSV; gb18030 for Chinese spreadsheets.")] = None,
     category: Annotated[
         str | None, typer.Option(help="netCDF: IPCC 2006 category, where the ledger has several.")

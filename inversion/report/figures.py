@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from inversion.crosscheck import CrosscheckError
 from inversion.fonts import drawable, properties
@@ -170,6 +171,65 @@ def draw_kernel(comparison: xr.Dataset, *, words: Vocabulary = ENGLISH) -> Figur
     bar = figure.colorbar(picture, ax=axes, shrink=0.85)
     bar.ax.tick_params(labelsize=7)
     return figure
+
+
+_PANELS: Final = 12
+_ACROSS: Final = 4
+
+
+def draw_periods(trends: xr.Dataset, *, words: Vocabulary = ENGLISH) -> Figure:
+    """Return ledger and inversion of the regions by period, a panel each.
+
+    Parameters
+    ----------
+    trends : xr.Dataset
+        From `crosscheck.trends`; of many regions the twelve with the largest inversion are drawn.
+    words : Vocabulary
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    size = np.nan_to_num(trends["inversion"].transpose("period", "region").values).mean(axis=0)
+    kept = np.sort(np.argsort(-size, kind="stable")[:_PANELS])
+    across = min(_ACROSS, kept.size)
+    down = -(-kept.size // across)
+    figure = Figure(figsize=(0.6 + 2.25 * across, 0.5 + 1.7 * down), dpi=150, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    panels = np.atleast_1d(figure.subplots(down, across, sharex=True)).ravel()
+    start, end = (trends[f"period_{edge}"].values.astype("datetime64[s]").astype(float) for edge in ("start", "end"))
+    years = 1970 + 0.5 * (start + end) / (365.25 * 86400)
+    step = float(np.min(np.diff(np.sort(years)))) if years.size > 1 else 1.0
+    sides = (("inventory", -0.08, "s", "#e69f00"), ("inversion", 0.08, "o", "#0072b2"))
+    for axes, k in zip(panels, kept, strict=False):
+        one = trends.isel(region=int(k))
+        for name, aside, marker, colour in sides:
+            axes.errorbar(
+                years + aside * step,
+                one[name].values,
+                yerr=one[f"{name}_sigma"].values,
+                fmt=marker,
+                color=colour,
+                markersize=3.5,
+                elinewidth=1.0,
+                label=words(f"column.{name}"),
+            )
+        axes.set_title(_called(one, words), loc="left", fontproperties=properties(size=8))
+        axes.tick_params(labelsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.grid(color="#e3e3e3", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[kept.size :]:
+        axes.set_axis_off()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=2, loc="outside upper right", prop=properties(size=8), frameon=False)
+    figure.supylabel(str(trends.attrs["units"]).replace("-1", "⁻¹"), fontproperties=properties(size=8))
+    return figure
+
+
+def _called(one: xr.Dataset, words: Vocabulary) -> str:
+    names = [str(one[n].item()) if n in one.coords else "" for n in ("name_en", "name_zh", "region")]
+    return drawable(words.name(names[0], names[1], names[2]))
 
 
 def _readable(unit: str, typical: float) -> tuple[float, str]:

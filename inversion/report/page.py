@@ -18,6 +18,7 @@ from markupsafe import Markup
 from inversion import fonts, vocabulary
 from inversion.report import grid, rows
 from inversion.report.annex import Annex, Table, Trend
+from inversion.report.figures import draw_periods
 from inversion.report.grid import Grid
 from inversion.report.pictures import Pictures, draw
 from inversion.report.vector import inline
@@ -80,7 +81,7 @@ def render(annex: Annex, words: Vocabulary = ENGLISH, pictures: Sequence[Picture
         "words": words,
         "title": annex.titles.get(words.language, annex.title),
         "sections": sections,
-        "trends": [_trend(trend, words) for trend in annex.trends],
+        "trends": [_trend(trend, f"t{i}", words, drawn) for i, trend in enumerate(annex.trends, 1)],
         "notes": annex.notes,
         "imprint": annex.imprint,
         "provenance": list(provenance(annex, words)),
@@ -219,8 +220,16 @@ def _sites(table: Table, words: Vocabulary) -> Grid | None:
     return grid.of_texts(texts, name="sites") if texts else None
 
 
-def _trend(trend: Trend, words: Vocabulary) -> dict[str, Any]:
-    return {"name": trend.name, "trends": trend_grid(trend, words), "periods": period_grid(trend, words)}
+def _trend(trend: Trend, name: str, words: Vocabulary, drawn: Vocabulary) -> dict[str, Any]:
+    ds = trend.trends
+    caption = words("figure.periods", gas=rows.gas(ds), units=unit(ds.attrs["units"]))
+    svg = _markup(inline(draw_periods(ds, words=drawn), f"{name}-periods"))
+    return {
+        "name": trend.name,
+        "trends": trend_grid(trend, words),
+        "picture": Picture(words("heading.periods"), caption, svg),
+        "periods": period_grid(trend, words),
+    }
 
 
 def trend_grid(trend: Trend, words: Vocabulary) -> Grid:

@@ -19,6 +19,7 @@ from inversion.crosscheck import compare
 from inversion.errors import InversionError
 from inversion.inventory import Ledger, Period
 from inversion.report import netcdf
+from inversion.report.figures import draw_periods
 
 CODES = ("CN-ZJ", "CN-JS", "CN-SH")
 CONFIG = """
@@ -189,6 +190,11 @@ def test_trends_over_two_inversions(config):
     assert 'data-table="trends"' in text
     assert 'data-table="periods"' in text
     assert "+40 ± 28" in text
+    assert text.count("<svg") == 5  # two maps, two kernels, the periods
+    panels = draw_periods(trend.trends).axes
+    assert [panel.get_title(loc="left") for panel in panels] == ["Zhejiang", "Jiangsu", "Shanghai"]
+    drawn = panels[0].containers[1].lines[0].get_ydata()  # the inversion, 2023 and 2022
+    assert sorted(drawn) == pytest.approx([1210, 1250])
     names = openpyxl.load_workbook(folder / "crosscheck.xlsx").sheetnames
     assert {"Trends", "Periods"} <= set(names)
     with xr.open_dataset(folder / "trends-1.nc") as stored:
@@ -270,6 +276,9 @@ def test_what_is_wrong_in_a_configuration_is_one_sentence(config, old, new, said
 
 def test_what_is_wrong_with_a_file_names_it(config):
     changed(config, ("run.nc", "nothing.nc"))
+    with pytest.raises(DeployError, match=r"annex\.toml: the inversion 'run 1', nothing\.nc, is not there: paths are"):
+        made(config)
+    (config.parent / "nothing.nc").write_text("no netCDF")
     with pytest.raises(DeployError, match=r"nothing\.nc is no netCDF file"):
         made(config)
     changed(config, ("nothing.nc", "run.nc"))
@@ -281,6 +290,9 @@ def test_what_is_wrong_with_a_file_names_it(config):
     with pytest.raises(DeployError, match=r"the ledger 'submission 2024'.*period 2021"):
         made(config)
     assert not (config.parent / "annex").exists()
+    changed(config, ('period = "2021"', ""), ('output = "annex"', 'output = "ledger.csv"'))
+    with pytest.raises(DeployError, match=r"ledger\.csv: the report cannot be written there: File exists"):
+        made(config)
 
 
 def test_options_that_a_configuration_says_itself_are_refused(config):

@@ -111,3 +111,11 @@ def test_a_faulty_ledger_is_one_message_and_no_traceback(result, tmp_path):
     assert "ledger.csv:2: No province-level unit is called 'Atlantis'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "second").exists()
+
+
+def test_files_that_are_not_there_are_named(result, tmp_path):
+    for arguments in ((tmp_path / "a.nc",), (result, "--inventory", tmp_path / "a.csv")):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "does not exist" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 """The report: nothing from data runs as code, nothing is fetched, every figure is that of the comparison."""
 
+import csv
 import html.parser
 import json
 import math
@@ -196,6 +197,17 @@ def test_formulas_in_names_stay_text(tmp_path):
     assert [cell.value for cell in names][:3] == ["=1+1", "@x", "http://a.b"]
     assert {cell.data_type for cell in names} == {"s"}
     assert all(cell.hyperlink is None for cell in names)
+
+
+def test_formulas_in_names_stay_text_in_the_csv(tmp_path):
+    names = ["=1+1", "@x", "\t=1", "+1", "-1", 'x, "y"']
+    written = report.write(made_comparison(name_zh=names), tmp_path, title="t")
+    with written.csv.open(encoding="utf-8-sig", newline="") as stream:
+        read = list(csv.DictReader(stream))
+    assert [row["name_zh"] for row in read] == ["'=1+1", "'@x", "'\t=1", "'+1", "'-1", 'x, "y"']
+    assert float(read[1]["difference"]) < 0  # a number that is negative is no formula
+    assert read[4]["inventory"] == ""
+    assert read[4]["inventory_notation"] == "NE"
 
 
 def test_findings_are_shown_the_worst_first():

@@ -65,7 +65,7 @@ def table_of(n, *, name="", **how):
     other["inversion"] = totals["inversion"] * 1.08
     configurations = gathered({"as configured": totals, "other prior": other})
     comparison = with_range(compare(totals, ledger), configurations)
-    stations = [report.Station("Lin'an", 30.3, 119.73), report.Station(f"瓦里关 {SCRIPT}", 36.29, 100.9)]
+    stations = [report.Station("Lin'an", 30.3, 119.73), report.Station(f"瓦里关 --> {SCRIPT}", 36.29, 100.9)]
     return report.Table(comparison=comparison, configurations=configurations, stations=stations, name=name)
 
 

@@ -72,6 +72,7 @@ def run(settings: Settings, *, today: str) -> Outcome:
     DeployError, InversionError
         One sentence: what is wrong, where, and what to do.
     """
+    _require_files(settings)
     entries = states.history(settings.output)
     annex = assemble(settings)
     wanted = settings.state
@@ -87,6 +88,19 @@ def run(settings: Settings, *, today: str) -> Outcome:
         return report.write_annex(finished, folder, languages=settings.languages).files
 
     return Outcome(finished, states.keep(settings.output, step, write))
+
+
+def _require_files(settings: Settings) -> None:
+    """Say at once which files are not there."""
+    named = [(f"the inversion {one.name!r}", one.file) for one in settings.inversions]
+    named += [(f"a configuration of {one.name!r}", f) for one in settings.inversions for _, f in one.configurations]
+    named += [(f"the ensemble of {one.name!r}", one.ensemble) for one in settings.inversions if one.ensemble]
+    named += [(f"the ledger {one.name!r}", one.file) for one in settings.ledgers]
+    named += [(f"the mapping of {o.name!r}", o.reading["mapping"]) for o in settings.ledgers if "mapping" in o.reading]
+    missing = [f"{what}, {file}," for what, file in named if not (settings.folder / file).is_file()]
+    if missing:
+        msg = f"{settings.name}: {' '.join(missing)} is not there: paths are relative to the folder of {settings.name}"
+        raise DeployError(msg)
 
 
 def assemble(settings: Settings) -> report.Annex:

@@ -131,7 +131,20 @@ def keep(folder: Path, step: Step, write: Callable[[Path], Sequence[Path]]) -> t
     -------
     tuple of Path
         The files where they lie.
+
+    Raises
+    ------
+    DeployError
+        Where the folder cannot be written to.
     """
+    try:
+        return _kept(folder, step, write)
+    except OSError as error:
+        msg = f"{error.filename or folder}: the report cannot be written there: {error.strerror}"
+        raise DeployError(msg) from error
+
+
+def _kept(folder: Path, step: Step, write: Callable[[Path], Sequence[Path]]) -> tuple[Path, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f".unfinished-{os.getpid()}"
     shutil.rmtree(unfinished, ignore_errors=True)
