@@ -10,7 +10,9 @@ import numpy as np
 import openpyxl
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from deploy.errors import DeployError
 from deploy.jobs import crosscheck as job
 from deploy.jobs.crosscheck import states
@@ -296,10 +298,9 @@ def test_what_is_wrong_with_a_file_names_it(config):
 
 
 def test_options_that_a_configuration_says_itself_are_refused(config):
-    command = [sys.executable, "-m", "deploy", "crosscheck", str(config), "--level", "0.1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "--level: a configuration says this itself" in " ".join(done.stderr.split()).replace("│ ", "")
+    done = CliRunner().invoke(app, ["crosscheck", str(config), "--level", "0.1"])
+    assert done.exit_code == 2
+    assert "--level: a configuration says this itself" in done.stderr
 
 
 # --- states -------------------------------------------------------------------------------------
