@@ -21,8 +21,8 @@ from tests.inversion.pieces import GRID, LATITUDE, LONGITUDE, flux, footprints, 
 
 CODES = ("CN-A", "CN-B", "CN-C", "CN-D")
 SITES = {"a": (110.2, 28.1, 50.0), "b": (115.6, 28.4, 100.0), "c": (110.4, 32.0, 80.0), "d": (115.8, 32.2, 60.0)}
-YEARS = 10
-OF = months("2014", f"{2014 + YEARS}")[: 12 * YEARS]
+YEARS = 12
+OF = months("2010", f"{2010 + YEARS}")[: 12 * YEARS]
 SPREAD = 0.2
 """Relative σ of months of the truth about the prior, e-folding in 60 days."""
 
@@ -38,11 +38,11 @@ class World(NamedTuple):
 @functools.cache
 def world():
     """A year of months over four regions with a station in each."""
-    start = np.datetime64(f"{2014 + YEARS - 1}-01-01", "ns")
+    start = np.datetime64(f"{2010 + YEARS - 1}-01-01", "ns")
     edges = (start.astype("datetime64[M]") + np.arange(13)).astype("datetime64[ns]")
     obs = observations(144, sites=SITES, value=1950.0)
     obs = obs.assign_coords(time=("obs", np.tile(start + np.arange(144) * np.timedelta64(60, "h"), len(SITES))))
-    one = Stream("ch4", "in situ", obs, footprints(obs, scale=1.0), ErrorModel(3.0))
+    one = Stream("ch4", "in situ", obs, footprints(obs, scale=0.1), ErrorModel(3.0))
     part = 2 * (np.arange(8)[:, None] > 3) + (np.arange(10) > 4)
     mask = xr.DataArray(np.array(CODES)[part], GRID.coords, GRID.coords.dims)
     block = Block((Sector("all", "ch4", flux(), sigma=SPREAD),), basis.mask(mask), edges, length_days=60.0)
@@ -72,11 +72,13 @@ def order():
 def books(rng, scaling, error=1.0):
     """Annual reports of all years but the last, and electricity, from emissions that end with the year of the twin."""
     days = np.array([month.days for month in OF]) / 365.25
-    drift = np.exp(0.04 * rng.normal(size=(4, YEARS)).cumsum(axis=1)).repeat(12, axis=1)
+    drift = np.exp(0.05 * rng.normal(size=(4, YEARS)).cumsum(axis=1)).repeat(12, axis=1)
     rate = world().rates[:, None] * drift
     rate[:, -12:] = world().rates[:, None] * scaling
     emission = rate * days
-    used = emission / (0.8 * (1 + 0.04 * rng.normal(size=emission.shape)))
+    number = np.arange(len(OF))
+    root = np.linalg.cholesky(0.7 ** np.abs(np.subtract.outer(number, number)))
+    used = emission / (0.8 * (1 + 0.05 * (rng.normal(size=emission.shape) @ root.T)))
     used[0, -12:] *= error
     entries, cells = [], []
     for code, emitted, power in zip(CODES, emission, used, strict=True):
@@ -85,7 +87,7 @@ def books(rng, scaling, error=1.0):
             if i < YEARS - 1:
                 sigma = 0.03 * emitted[year].sum()
                 value = emitted[year].sum() + sigma * rng.normal()
-                period = Period.parse(str(2014 + i))
+                period = Period.parse(str(2010 + i))
                 entries.append(Entry(region=code, gas="ch4", period=period, value=value, sigma=sigma))
             cells += [
                 Activity(region=code, period=Period(OF[12 * i].start, OF[12 * i + n].end), sector="0",
@@ -129,7 +131,8 @@ def test_a_year_without_cause_has_as_few_warnings_as_the_rule_says(draws):
     )
     assert tested.mean() > 0.3
     assert year <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / draws)
-    assert z.std() == pytest.approx(1.0, abs=0.15 if draws == 200 else 0.4)
+    # σ of express estimates from eleven annual reports are on the safe side.
+    assert (0.75 if draws == 200 else 0.6) < z.std() < 1.1
 
 
 def test_electricity_that_is_wrong_is_warned_of():
@@ -206,7 +209,9 @@ def covered(series, seed):
 def test_the_outlook_covers_what_it_says(series):
     share = covered(series, 5)
     print(f"\n{series} series of 60 months through an inversion: inside the 95 % interval 1 to 6 months ahead {share}")
-    assert share.mean() == pytest.approx(0.95, abs=0.03 if series == 200 else 0.12)
+    # A little wide where the noise of the inversion hides how much the series itself changes.
+    low, high = (0.93, 0.99) if series == 200 else (0.85, 1.0)
+    assert low <= share.mean() <= high
 
 
 def test_the_outlook_says_which_months_and_leaves_out_what_was_not_seen():
