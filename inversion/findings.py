@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Grade(StrEnum):
@@ -38,6 +39,20 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.grade}: {self.sentence}"
 
+
+CONSISTENCY: Final = (
+    "chi2",
+    "prior_fit",
+    "increments",
+    "residual_correlation",
+    "site_fit",
+    "residual_bias",
+    "left_out",
+    "desroziers",
+    "outliers",
+    "baseline",
+)
+"""Rules by which a result notices that R, B or H is not what it says."""
 
 _MOST = 3
 """Sites that one rule describes in full."""

@@ -22,6 +22,34 @@ LATIN: Final = "DejaVu Sans"
 """matplotlib's own font."""
 
 
+_SYSTEM: Final = (
+    "NotoSansCJK",
+    "NotoSansSC",
+    "SourceHanSans",
+    "PingFang",
+    "msyh",
+    "wqy-",
+    "simhei",
+    "simsun",
+    "STHeiti",
+)
+"""How files of fonts with all usual Chinese letters begin, the preferred first."""
+
+
+@functools.cache
+def system() -> tuple[Path, str] | None:
+    """Return file and family of a font of this machine with all usual Chinese letters; None where there is none."""
+    paths = sorted(Path(path) for path in font_manager.findSystemFonts())
+    for begin in _SYSTEM:
+        found = [p for p in paths if p.name.casefold().startswith(begin.casefold())]
+        for path in sorted(found, key=lambda p: ("regular" not in p.name.casefold(), "bold" in p.name.casefold())):
+            font_manager.fontManager.addfont(str(path))
+            names = [entry.name for entry in font_manager.fontManager.ttflist if entry.fname == str(path)]
+            # A collection has a face per region; the letters of the mainland are in the one called SC or CN.
+            return path, next((n for n in names if n.endswith((" SC", " CN")) and "Mono" not in n), names[0])
+    return None
+
+
 @functools.cache
 def _families() -> list[str]:
     manager = font_manager.fontManager
@@ -30,11 +58,16 @@ def _families() -> list[str]:
     manager.ttflist = [
         dataclasses.replace(entry, weight=400) if entry.fname == str(CHINESE) else entry for entry in manager.ttflist
     ]
-    return [LATIN, FontProperties(fname=str(CHINESE)).get_name()]
+    packaged = FontProperties(fname=str(CHINESE)).get_name()
+    found = system()
+    return [LATIN, packaged] if found is None else [LATIN, found[1], packaged]
 
 
 def properties(**style: Any) -> FontProperties:
-    """Return font properties that draw Latin and, as far as the packaged font goes, Chinese letters."""
+    """Return font properties that draw Latin and Chinese letters, the latter as far as a font of this machine goes.
+
+    Without one it is the packaged font, which has those of place names.
+    """
     return FontProperties(family=_families(), **style)
 
 
@@ -42,10 +75,16 @@ def properties(**style: Any) -> FontProperties:
 def _characters() -> frozenset[int]:
     latin = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     known: set[int] = set()
-    for path in (latin, CHINESE):
-        with TTFont(path, lazy=True) as font:
+    found = system()
+    for path in (latin, CHINESE, *(() if found is None else (found[0],))):
+        with TTFont(path, lazy=True, fontNumber=0) as font:
             known.update(font.getBestCmap())
     return frozenset(known)
+
+
+def covers(text: str) -> bool:
+    """Say whether figures can show all letters of `text`."""
+    return {ord(c) for c in text if not c.isspace()} <= _characters()
 
 
 def drawable(text: str) -> str:

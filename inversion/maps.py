@@ -8,7 +8,7 @@ abroad is drawn without borders.
 from __future__ import annotations
 
 import functools
-import textwrap
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,6 +30,7 @@ from matplotlib.patches import Patch
 from inversion.fonts import drawable, properties
 from inversion.provinces import PROVINCES
 from inversion.regions import polygons
+from inversion.vocabulary import ENGLISH, Vocabulary
 
 PROJECTION: Final = ccrs.AlbersEqualArea(central_longitude=105, central_latitude=36, standard_parallels=(25, 47))
 """Equal-area, with the parallels usual for maps of China."""
@@ -49,6 +50,8 @@ _LAND: Final = (55.0, -12.0, 155.0, 65.0)
 _SEA_COLOUR, _LAND_COLOUR, _BLANK, _UNRESOLVED = "#eaf1f6", "#f4f3ef", "#ffffff", "#dcdcdc"
 _STATION: Final = "#56b4e9"
 _STATION_LINES: Final = 4
+_SIDES: Final = ((4, 3), (-4, 3), (4, -3), (-4, -3))
+_STATION_LETTERS: Final = 60
 # ColorBrewer PuOr, which all common colour deficiencies tell apart, with a middle that is not the paper's white;
 # purple: the sky has less, orange: it has more.
 _COLOURS: Final = ("#542788", "#998ec3", "#d8daeb", "#efebdd", "#fee0b6", "#f1a340", "#b35806")
@@ -110,6 +113,7 @@ def draw(
     stations: Sequence[Station] = (),
     review_number: str = "",
     status: str = "draft",
+    words: Vocabulary = ENGLISH,
 ) -> Figure:
     """Return a map: provinces filled with the difference in percent of the ledger, verdict marks, stations.
 
@@ -120,8 +124,10 @@ def draw(
     stations : sequence of Station
     review_number : str
         The map review number, once there is one.
-    status : str
+    status : {"draft", "submitted", "approved"}
         Printed where there is no review number.
+    words : Vocabulary
+        Of the legend; `vocabulary.drawn` where the fonts of this machine may lack its letters.
 
     Returns
     -------
@@ -144,14 +150,14 @@ def draw(
     main.gridlines(color="#9fb3c1", linewidth=0.3, alpha=0.6, xlocs=range(60, 160, 10), ylocs=range(0, 70, 10))
     inset.text(0.5, 0.02, "南海诸岛", fontproperties=properties(size=7), ha="center", transform=inset.transAxes)
     _names(main, comparison)
-    _stations(figure, main, stations)
-    _legend(figure, main, comparison, stations=bool(stations))
+    _stations(figure, main, stations, words)
+    _legend(figure, main, comparison, words, stations=bool(stations))
     number = (
-        f"Map review number {review_number}"
+        words("map.number", number=drawable(review_number))
         if review_number
-        else f"No map review number: {status}, not for publication"
+        else words("map.no_number", state=words(f"state.{status}"))
     )
-    figure.text(0.988, 0.012, number, ha="right", va="bottom", fontsize=7, color="#555555")
+    figure.text(0.988, 0.012, number, ha="right", va="bottom", fontproperties=properties(size=7), color="#555555")
     return figure
 
 
@@ -237,16 +243,19 @@ def _percent(row: xr.Dataset) -> str:
     return f"\n{100 * difference / abs(ledger):+.0f} %".replace("-", "−") if ledger else ""
 
 
-def _stations(figure: Figure, axes: Any, stations: Sequence[Station]) -> None:
+def _stations(figure: Figure, axes: Any, stations: Sequence[Station], words: Vocabulary) -> None:
     """Draw stations with numbers; their names stand below the map, where they hide nothing."""
-    for number, station in enumerate(stations, 1):
-        x, y = PROJECTION.transform_point(station.longitude, station.latitude, ccrs.PlateCarree())
+    places = [PROJECTION.transform_point(s.longitude, s.latitude, ccrs.PlateCarree()) for s in stations]
+    for number, (x, y) in enumerate(places, 1):
         axes.plot(x, y, "*", color="black", markerfacecolor=_STATION, markersize=9, markeredgewidth=0.7, zorder=8)
+        across, up = _clear(x, y, places)
         axes.annotate(
             str(number),
             (x, y),
-            xytext=(4, 3),
+            xytext=(across, up),
             textcoords="offset points",
+            ha="left" if across > 0 else "right",
+            va="bottom" if up > 0 else "top",
             fontsize=6.5,
             fontweight="bold",
             color="#00456b",
@@ -257,11 +266,44 @@ def _stations(figure: Figure, axes: Any, stations: Sequence[Station]) -> None:
     names = ", ".join(f"{number}\u00a0{drawable(station.name)}" for number, station in enumerate(stations, 1))
     if names:
         left, bottom, _, _ = _place(5.75, _FOOT - 0.13, 0, 0)
-        text = "\n".join(textwrap.wrap(f"Stations: {names}", 62)[:_STATION_LINES])
+        text = "\n".join(_wrapped(words("map.stations", names=names)))
         figure.text(left, bottom, text, va="top", fontproperties=properties(size=7))
 
 
-def _legend(figure: Figure, axes: Any, comparison: xr.Dataset, *, stations: bool) -> None:
+def _clear(x: float, y: float, places: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    """Return the side of a station, in points, on which its number is farthest from names of provinces and stations."""
+    scale = 72.0 * (_WIDTH - 2 * _MARGIN) / (_MAIN[1] - _MAIN[0])
+    names = np.array(list(_anchors().values())) * scale - np.array([0.0, 8.0])
+    others = np.array([place for place in places if place != (x, y)]).reshape(-1, 2) * scale
+
+    def room(side: tuple[int, int]) -> float:
+        middle = np.array([x, y]) * scale + 1.8 * np.array(side)
+        apart = np.concatenate([(names - middle) * np.array([0.6, 1.0]), others - middle])
+        return float(np.hypot(apart[:, 0], apart[:, 1]).min())
+
+    return max(_SIDES, key=room)
+
+
+def _wrapped(text: str) -> list[str]:
+    """Break a list at its commas into the lines there is room for; an ellipsis ends what goes on."""
+    lines = [""]
+    for item in text.split(", "):
+        if lines[-1] and _letters(f"{lines[-1]}, {item}") > _STATION_LETTERS:
+            lines[-1] += ","
+            lines.append(item)
+        else:
+            lines[-1] = f"{lines[-1]}, {item}" if lines[-1] else item
+    if len(lines) <= _STATION_LINES:
+        return lines
+    return [*lines[: _STATION_LINES - 1], f"{lines[_STATION_LINES - 1]} …"]
+
+
+def _letters(text: str) -> int:
+    """Return the width of a text in Latin letters; Chinese ones are as wide as two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _legend(figure: Figure, axes: Any, comparison: xr.Dataset, words: Vocabulary, *, stations: bool) -> None:
     norm, colours = _scale(comparison)
     bar = figure.colorbar(
         ScalarMappable(norm=norm, cmap=colours),
@@ -273,19 +315,17 @@ def _legend(figure: Figure, axes: Any, comparison: xr.Dataset, *, stations: bool
     )
     bar.set_ticks(list(norm.boundaries), labels=[f"{limit:.1f}".replace("-", "−") for limit in norm.boundaries])
     bar.ax.tick_params(labelsize=7)
-    bar.set_label(
-        "z: sky minus ledger, in standard deviations of the difference (percentages: of the ledger)", fontsize=7.5
-    )
+    bar.set_label(words("map.scale"), fontproperties=properties(size=7.5))
 
     def mark(shape: str, label: str, **style: Any) -> Line2D:
         return Line2D([], [], linestyle="none", marker=shape, color="#111111", label=label, markersize=6, **style)
 
     handles: list[Any] = [
-        mark("^", "higher: more in the sky than in the ledger"),
-        mark("v", "lower"),
-        mark("o", "agree", markerfacecolor="white"),
-        Patch(facecolor=_UNRESOLVED, edgecolor="#aaaaaa", hatch="////", label="not resolved"),
-        Patch(facecolor=_BLANK, edgecolor="#666666", label="not compared"),
+        mark("^", words("map.higher")),
+        mark("v", words("map.lower")),
+        mark("o", words("map.agree"), markerfacecolor="white"),
+        Patch(facecolor=_UNRESOLVED, edgecolor="#aaaaaa", hatch="////", label=words("map.unresolved")),
+        Patch(facecolor=_BLANK, edgecolor="#666666", label=words("map.outside")),
     ]
     if stations:
         handles.append(
@@ -297,7 +337,9 @@ def _legend(figure: Figure, axes: Any, comparison: xr.Dataset, *, stations: bool
                 color="black",
                 markerfacecolor=_STATION,
                 markersize=9,
-                label="station",
+                label=words("map.station"),
             )
         )
-    axes.legend(handles=handles, loc="lower left", fontsize=7, framealpha=0.92, borderpad=0.6, facecolor="white")
+    axes.legend(
+        handles=handles, loc="lower left", prop=properties(size=7), framealpha=0.92, borderpad=0.6, facecolor="white"
+    )

@@ -150,6 +150,10 @@ class Table:
         value = self._content.get(key)
         return isinstance(value, int | float) and not isinstance(value, bool)
 
+    def holds_list(self, key: str) -> bool:
+        """Return whether the value of a key is a list."""
+        return isinstance(self._content.get(key), list)
+
     def flag(self, key: str, default: bool) -> bool:  # noqa: FBT001  a configuration's truth
         """Return true or false."""
         return bool(self._take(key, default, (bool,), "true or false"))

@@ -6,6 +6,7 @@
 `Block`                              sectors x periods x regions, B = sector ⊗ time ⊗ space
 `Baseline`, `Curtain`, `Endpoints`   backgrounds: knots, the domain's sides, fields where the air came from
 `paris`                              the result in the names of PARIS
+`by_period`, `by_sector`             aggregates of regions by period or sector, for trends, warning, attribution
 `assemble`                           all of it into a `Problem`, sparse or Dask where large
 """
 
@@ -13,6 +14,7 @@ from inversion.assemble import basis, paris
 from inversion.assemble.background import Background, Baseline, Boundary, Curtain, Endpoints
 from inversion.assemble.basis import Basis
 from inversion.assemble.block import Block
+from inversion.assemble.division import by_period, by_sector
 from inversion.assemble.matching import Matched, match, open_footprints
 from inversion.assemble.observed import ErrorModel, Stream, from_columns, from_track
 from inversion.assemble.problem import Assembled, assemble
@@ -34,6 +36,8 @@ __all__ = [
     "Stream",
     "assemble",
     "basis",
+    "by_period",
+    "by_sector",
     "form_of",
     "from_columns",
     "from_track",

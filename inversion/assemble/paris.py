@@ -5,10 +5,7 @@ Templates for fluxes v03 and concentrations v04 (schemas FLUX and CONCENTRATION 
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -17,45 +14,23 @@ import scipy.sparse
 import xarray as xr
 
 from inversion import crosscheck
-from inversion.assemble.basis import Basis
-from inversion.assemble.block import Block
-from inversion.assemble.problem import Assembled, region_shares, regional
-from inversion.assemble.sector import Sector
+from inversion.assemble.division import Interval, intervals_of, mass, rows_of
+from inversion.assemble.problem import Assembled
 from inversion.covariance.operator import Array
 from inversion.datasets import CONCENTRATION, FLUX, FLUX_UNITS
 from inversion.errors import AssemblyError
 from inversion.posterior import Posterior
-from inversion.regions import SECONDS_PER_YEAR, cell_area, molar_mass_of
+from inversion.regions import cell_area
 from qc.schema import require
 from qc.units import TO_MOLE_FRACTION
 
 _WHOLE: Final = 1500
 """Up to so many states of an interval their covariance is taken at once; else cell by cell, in batches."""
 _BATCH: Final = 256
+_JOINT: Final = 5 * 10**7
+"""Largest aggregate, numbers, of which covariances between times and sectors are taken: 400 MB."""
 _GRID: Final = ("time", "latitude", "longitude")
 _TIME: Final = {"standard_name": "time", "axis": "T", "bounds": "time_bnds"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Interval:
-    """A stretch of time in which no period ends: the states that rule it, and what they do to the cells.
-
-    ``places`` (k,) are states, ``fields`` (cells, k) the flux of a cell for a scaling of 1, ``sectors`` (k,) names,
-    ``means`` the sectors' own fluxes (cells,).
-    """
-
-    start: np.datetime64
-    end: np.datetime64
-    places: np.ndarray
-    fields: scipy.sparse.csr_matrix
-    sectors: np.ndarray
-    means: Mapping[str, Array]
-    parts: tuple[tuple[Sector, Basis], ...]
-
-    def groups(self) -> Iterator[tuple[tuple[Sector, Basis], np.ndarray]]:
-        """Yield each sector with its basis, and the columns that are its own."""
-        for sector, basis in self.parts:
-            yield (sector, basis), np.flatnonzero(self.sectors == sector.name)
 
 
 def fluxes(
@@ -75,8 +50,10 @@ def fluxes(
         Of its problem.
     gas : str
     regions : xr.Dataset, optional
-        From `inversion.regions.fractions`: totals by region with their covariances, kg yr-1. `skyledger crosscheck`
-        reads a file of one time.
+        From `inversion.regions.fractions`: totals by region with their covariances, kg yr-1: within each time; where
+        there are several, between them too (``covariance_flux_total_posterior_country_time``); and with several sectors
+        their means over the window, ``flux_sector_posterior_country``, with the covariance of all sectors and regions
+        (and the same for the prior). `crosscheck.read_periods` and `read_sectors` read them.
     molar_mass : float, optional
         kg mol-1, of a gas that `qc.units` does not know.
 
@@ -91,7 +68,7 @@ def fluxes(
     AssemblyError
         Where no sector emits the gas.
     """
-    intervals = list(_intervals(assembled, gas))
+    intervals = list(intervals_of(assembled, gas))
     if not intervals:
         raise AssemblyError("Fluxes", [f"No sector emits {gas}."])
     grid = assembled.blocks[0].basis.grid
@@ -107,7 +84,7 @@ def fluxes(
     area = cell_area(grid["latitude"], grid["longitude"])
     variables["cell_area"] = (("latitude", "longitude"), area.values, area.attrs)
     if regions is not None:
-        variables |= _countries(intervals, posterior, regions, molar_mass_of(gas, molar_mass))
+        variables |= _countries(intervals, posterior, regions, mass(gas, "kg yr-1", molar_mass))
     window = f"{intervals[0].start}/{intervals[-1].end}"
     attrs = _attributes(posterior, "fluxes") | _for_the_crosscheck(posterior, gas, window)
     ds = xr.Dataset(variables, _flux_coords(intervals, grid, regions), attrs)
@@ -166,36 +143,7 @@ def concentrations(assembled: Assembled, posterior: Posterior, gas: str) -> xr.D
     return ds
 
 
-def _intervals(assembled: Assembled, gas: str) -> Iterator[_Interval]:
-    mine = [block for block in assembled.blocks if any(sector.gas == gas for sector in block.sectors)]
-    if not mine:
-        return
-    edges = np.unique(np.concatenate([block.edges for block in mine]))
-    offsets = np.cumsum([0, *(block.size for block in assembled.blocks)])
-    known = {id(block): block.means() for block in mine}
-    for start, end in itertools.pairwise(edges):
-        places, fields, sectors = [], [], []
-        means: dict[str, Array] = {}
-        parts: list[tuple[Sector, Basis]] = []
-        for offset, block in zip(offsets, assembled.blocks, strict=False):
-            for number, sector in enumerate(block.sectors):
-                if sector.gas == gas:
-                    period = int(block.period_of(np.array([start]))[0])
-                    places.append(_states(block, number, period) + offset)
-                    means[sector.name] = known[id(block)][number, period]
-                    parts.append((sector, block.basis))
-                    fields.append(scipy.sparse.diags(means[sector.name]) @ block.basis.weights.T)
-                    sectors += [sector.name] * block.basis.size
-        whole = scipy.sparse.hstack(fields, format="csr")
-        yield _Interval(start, end, np.concatenate(places), whole, np.array(sectors), means, tuple(parts))
-
-
-def _states(block: Block, number: int, period: int) -> np.ndarray:
-    first = (number * block.periods + period) * block.basis.size
-    return np.arange(first, first + block.basis.size)
-
-
-def _fields(interval: _Interval, posterior: Posterior, sector: str | None) -> tuple[Array, Array, Array, Array]:
+def _fields(interval: Interval, posterior: Posterior, sector: str | None) -> tuple[Array, Array, Array, Array]:
     """Return prior, posterior and their standard deviations by cell."""
     kept = np.flatnonzero(interval.sectors == sector) if sector is not None else np.arange(interval.places.size)
     A, places = interval.fields[:, kept], interval.places[kept]
@@ -217,38 +165,57 @@ def _stacked(parts: list[tuple[Array, Array, Array, Array]], grid: xr.Dataset) -
     return [np.stack(columns).reshape(shape) for columns in zip(*parts, strict=True)]
 
 
-def _countries(intervals: list[_Interval], posterior: Posterior, regions: xr.Dataset, mass: float) -> dict[str, Any]:
-    """Return totals by region in kg yr-1 with their covariances."""
-    labels = [str(code) for code in regions["country"].values]
+def _countries(intervals: list[Interval], posterior: Posterior, regions: xr.Dataset, factor: float) -> dict[str, Any]:
+    """Return totals by region in kg yr-1 with their covariances: by interval, between intervals, and by sector."""
     share = regions["country_fraction"].transpose("country", "latitude", "longitude")
-    columns: dict[str, list[Array]] = {"prior": [], "posterior": [], "before": [], "after": []}
-    for interval in intervals:
-        W = np.zeros((len(labels), posterior.problem.n_state))
-        for (sector, basis), kept in interval.groups():
-            density = interval.means[sector.name] * regions["cell_area"].values.ravel() * (mass * SECONDS_PER_YEAR)
-            own = region_shares(share, sector)
-            for k, label in enumerate(labels):
-                if label in own:
-                    W[k, interval.places[kept]] = regional(basis, density[None], label, own[label])[0]
-        columns["prior"].append(posterior.prior_total(W).values)
-        columns["posterior"].append(posterior.total(W).values)
-        columns["before"].append(posterior.prior_covariance(W).values)
-        columns["after"].append(posterior.covariance(W).values)
+    rows = [rows_of(interval, regions, posterior.problem.n_state, factor) for interval in intervals]
+    W = np.stack([np.sum(list(each.values()), axis=0) for each in rows], axis=1)
     found: dict[str, Any] = {
         "country_fraction": (share.dims, share.values, {"units": "1", "standard_name": "area_fraction"})
     }
-    units = {"units": "kg yr-1", "cell_methods": "country: point time: mean"}
-    square = {"units": "kg2 yr-2", "cell_methods": "country: point country_2: point time: mean"}
-    for kind, spread in (("prior", "before"), ("posterior", "after")):
-        covariance = np.stack(columns[spread], axis=2)
-        sigma = np.sqrt(np.einsum("kkt->kt", covariance))
-        found[f"flux_total_{kind}_country"] = (("country", "time"), np.stack(columns[kind], axis=1), units)
-        found[f"stdev_flux_total_{kind}_country"] = (("country", "time"), sigma, units)
-        found[f"covariance_flux_total_{kind}_country"] = (("country", "country_2", "time"), covariance, square)
+    found |= _moments(posterior, W, "total", "time")
+    sectors = list(dict.fromkeys(name for each in rows for name in each))
+    if len(sectors) > 1:
+        length = np.array([(one.end - one.start) / np.timedelta64(1, "s") for one in intervals])
+        weight = length / length.sum()
+        whole = [np.sum([w * each[name] for w, each in zip(weight, rows, strict=True)], axis=0) for name in sectors]
+        found |= _moments(posterior, np.stack(whole, axis=1), "sector", "sector")
     return found
 
 
-def _flux_coords(intervals: list[_Interval], grid: xr.Dataset, regions: xr.Dataset | None) -> dict[str, Any]:
+def _moments(posterior: Posterior, W: Array, label: str, dim: str) -> dict[str, Any]:
+    """Return prior and posterior of W (country, time or sector, state) with their covariances.
+
+    Between times, and between sectors, they are left out where the aggregate itself would be too large.
+    """
+    k, parts, m = W.shape
+    joint = W.size <= _JOINT
+    ways = {"cell_methods": "country: point time: mean"}
+    units, square = {"units": "kg yr-1", **ways}, {"units": "kg2 yr-2", **ways}
+    found: dict[str, Any] = {}
+    for kind, total, spread in (
+        ("prior", posterior.prior_total, posterior.prior_covariance),
+        ("posterior", posterior.total, posterior.covariance),
+    ):
+        name = f"flux_{label}_{kind}_country"
+        values = total(W.reshape(-1, m)).values.reshape(k, parts)
+        if joint:
+            whole = spread(W.reshape(-1, m)).values.reshape(k, parts, k, parts)
+            own = np.einsum("atbt->abt", whole)
+            if parts > 1:
+                between = f"covariance_{name}" + ("_time" if dim == "time" else "")
+                found[between] = (("country", dim, "country_2", f"{dim}_2"), whole, square)
+        else:
+            own = np.stack([spread(W[:, t]).values for t in range(parts)], axis=2)
+        found[name] = (("country", dim), values, units)
+        found[f"stdev_{name}"] = (("country", dim), np.sqrt(np.einsum("kkt->kt", own)), units)
+        if dim == "time":
+            about = {**square, "cell_methods": "country: point country_2: point time: mean"}
+            found[f"covariance_{name}"] = (("country", "country_2", dim), own, about)
+    return found
+
+
+def _flux_coords(intervals: list[Interval], grid: xr.Dataset, regions: xr.Dataset | None) -> dict[str, Any]:
     start, end = (np.array([getattr(i, name) for i in intervals]) for name in ("start", "end"))
     coords: dict[str, Any] = {
         "time": ("time", start + (end - start) // 2, {**_TIME, "long_name": "mid of flux interval in UTC"}),
@@ -261,6 +228,8 @@ def _flux_coords(intervals: list[_Interval], grid: xr.Dataset, regions: xr.Datas
         names = [n for n in ("gbt2260", "name_zh", "name_en", "covered") if n in regions.coords]
         coords |= {"country": ("country", codes), "country_2": ("country_2", codes)}
         coords |= {name: ("country", regions[name].values) for name in names}
+        sectors = list(dict.fromkeys(name for interval in intervals for name in interval.sectors.tolist()))
+        coords |= {"sector": ("sector", np.array(sectors, dtype=object))} if len(sectors) > 1 else {}
     return coords
 
 

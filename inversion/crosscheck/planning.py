@@ -10,7 +10,7 @@ import scipy.linalg
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from inversion.crosscheck.smoothing import UNSEEN, Floats, compare_arrays, correlated, root
+from inversion.crosscheck.smoothing import UNSEEN, Floats, compare_arrays, correlated, correlation_of, root
 
 
 class Aggregating(Protocol):
@@ -88,6 +88,7 @@ def joint_sigma(
     inventory_sigma: ArrayLike,
     *,
     inventory_correlation: float = 0.0,
+    inventory_is_prior: bool = False,
     pattern: ArrayLike | None = None,
 ) -> xr.Dataset:
     """Return how large an error of each region's ledger would show, before any data is seen.
@@ -104,6 +105,8 @@ def joint_sigma(
         σ of the ledger in the units of `regions`; NaN where it has no value.
     inventory_correlation : float
         Of the ledger's errors between regions.
+    inventory_is_prior : bool
+        The inversion starts from this ledger: its errors are correlated as the prior's.
     pattern : array (m,), optional
         How the error is spread over the state (any scale). By default as the prior spreads it, G.
 
@@ -122,13 +125,15 @@ def joint_sigma(
     array([11.18])
     """
     sigma = np.asarray(inventory_sigma, dtype=np.float64)
+    M = _array(design.prior_covariance(regions))
+    own = correlated(np.ones(sigma.size), inventory_correlation)
     smooth = compare_arrays(
         np.zeros(sigma.size),
         np.zeros(sigma.size),
         covariance=_array(design.covariance(regions)),
-        prior_covariance=_array(design.prior_covariance(regions)),
+        prior_covariance=M,
         inventory=np.where(np.isnan(sigma), np.nan, 0.0),
-        inventory_covariance=correlated(sigma, inventory_correlation),
+        inventory_covariance=np.outer(sigma, sigma) * (correlation_of(M) if inventory_is_prior else own),
     )
     share = np.diag(smooth.kernel) if pattern is None else _response(design, regions, pattern)
     deviation = root(np.diag(smooth.covariance))

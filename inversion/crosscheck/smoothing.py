@@ -182,6 +182,21 @@ def correlated(sigma: Floats, correlation: float) -> Floats:
     return spread
 
 
+def correlation_of(covariance: Floats) -> Floats:
+    """Return the correlations of a covariance; none with what has no variance, NaN where it is not stated."""
+    sigma = root(np.diag(covariance))
+    product = np.outer(sigma, sigma)
+    found = np.divide(covariance, product, out=np.zeros_like(covariance), where=~(product <= 0))
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def same(inventory: Floats, prior: Floats, sigma: Floats) -> bool:
+    """Return whether the prior is this ledger: all totals within a hundredth of its σ."""
+    known = np.isfinite(inventory) & np.isfinite(sigma)
+    return bool(known.any() and (np.abs(inventory - prior)[known] <= 0.01 * sigma[known]).all())
+
+
 def root(variance: Floats) -> Floats:
     """Return σ; rounding may leave a variance of zero a little below."""
     return np.sqrt(np.where(variance > 0, variance, np.where(np.isnan(variance), np.nan, 0.0)))

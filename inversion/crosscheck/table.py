@@ -18,9 +18,12 @@ from inversion.crosscheck.smoothing import (
     Smoothed,
     compare_arrays,
     correlated,
+    correlation_of,
     root,
+    same,
 )
-from inversion.crosscheck.verdict import NOT_RESOLVED, Rule, reasons, verdict
+from inversion.crosscheck.verdict import NOT_RESOLVED, Rule, caution, decide, reasons, remarks, verdict
+from inversion.findings import Finding, Grade
 from inversion.inventory.entry import Inventory, Ledger
 from inversion.regions import MASS_UNITS, mass_unit
 from inversion.totals import judge_totals
@@ -132,6 +135,11 @@ def compare(
     A region whose area lies in the domain almost whole (coordinate ``covered`` at least `rule.min_covered`) is compared
     with that part of its ledger; one with less is left out, and its ledger with it.
 
+    Cov d holds whatever the prior has to do with the ledger, if D is the covariance of the ledger's error: the error of
+    a prior that is this very ledger is in x - x_a and in t at once, and d holds neither twice. But then D and M are two
+    statements of one error, and ledgers state no correlation between regions: it is taken from M
+    (`Rule.inventory_is_prior`), and a finding says where the σ differ.
+
     Returns
     -------
     xr.Dataset
@@ -139,8 +147,11 @@ def compare(
         ``inversion`` with ``_sigma``; ``inventory_notation``; ``inventory_smoothed``; ``difference`` (inversion minus
         smoothed inventory) with ``difference_sigma`` and ``z``; ``share`` seen; ``joint_sigma`` and ``detectable``
         (three of them): errors of the ledger; ``ledger_difference`` = difference / share; ``leakage`` from
-        ``leakage_region``; ``neighbour_correlation`` with ``neighbour``; ``verdict``, ``reason``; the matrices
-        ``averaging_kernel``, ``prior_covariance``, ``inversion_covariance``, ``difference_covariance``.
+        ``leakage_region``; ``neighbour_correlation`` with ``neighbour``; ``p``, ``p_adjusted``, ``verdict``,
+        ``reason``, ``remark`` (what is to be said beside a verdict); the matrices ``averaging_kernel``,
+        ``prior_covariance``, ``inversion_covariance``, ``inventory_covariance``, ``difference_covariance``. Attributes
+        ``family_wise``: probability of any ``higher`` or ``lower`` with all ledgers right, from the covariance of the
+        differences; ``caution``: a sentence where the inversion's own statistics do not hold, "" where they do.
 
     Raises
     ------
@@ -181,39 +192,87 @@ def _check(seen: xr.Dataset, ledger: Ledger) -> None:
 def _compared(seen: xr.Dataset, ledger: Ledger, rule: Rule) -> xr.Dataset:
     factor = MASS_UNITS["kt"] / mass_unit(seen.attrs["units"])
     inventory, sigma = ledger.rate * factor, ledger.sigma * factor
-    covered = _covered(seen)
+    covered = covered_part(seen)
     inside = np.where(covered >= rule.min_covered, covered, np.nan)
+    independent = correlated(np.ones(sigma.size), rule.inventory_correlation)
+    D, findings = ledger_covariance(seen, inventory * inside, sigma * inside, independent, rule)
     smooth = compare_arrays(
         seen["inversion"].values,
         seen["prior"].values,
         covariance=seen["inversion_covariance"].values,
         prior_covariance=seen["prior_covariance"].values,
         inventory=inventory * inside,
-        inventory_covariance=correlated(sigma * inside, rule.inventory_correlation),
+        inventory_covariance=D,
     )
     share = _share(seen, smooth)
     result = xr.Dataset(coords=seen.coords)
     around, names = _neighbours(seen, smooth)
-    for name, values in (_sides(seen, inventory, sigma) | _difference(smooth, inside, share) | around).items():
+    numbers = _sides(seen, inventory, sigma) | _difference(smooth, inside, share) | around
+    words: dict[str, list[str]] = {"inventory_notation": list(ledger.notation)} | names
+    words["reason"] = reasons(seen, ledger, share, rule)
+    resolved = np.array([not reason for reason in words["reason"]])
+    decided = decide(numbers["z"], smooth.covariance, resolved, rule)
+    words |= {"verdict": decided.words, "remark": remarks(decided.words, caution(seen))}
+    for name, values in (numbers | {"p": decided.p, "p_adjusted": decided.p_adjusted}).items():
         unit = "1" if name in _NUMBERS else seen.attrs["units"]
         result[name] = ("region", values, {"units": unit, "long_name": _LONG_NAMES[name]})
-    words = {"inventory_notation": list(ledger.notation)} | names
-    words["reason"] = reasons(seen, ledger, share, rule)
-    words["verdict"] = [
-        NOT_RESOLVED if reason else verdict(float(z), rule.critical_z)
-        for reason, z in zip(words["reason"], result["z"].values, strict=True)
-    ]
     for name, texts in words.items():
         result[name] = ("region", np.array(texts, dtype=object), {"long_name": _LONG_NAMES[name]})
     square = ("region", "region_cov")
     result["averaging_kernel"] = (square, smooth.kernel, {"units": "1"})
-    result["difference_covariance"] = (square, smooth.covariance, {"units": f"({seen.attrs['units']})2"})
+    for name, matrix in (("difference", smooth.covariance), ("inventory", D)):
+        result[f"{name}_covariance"] = (square, matrix, {"units": f"({seen.attrs['units']})2"})
     for name in ("prior_covariance", "inversion_covariance"):
         result[name] = seen[name]
-    return result.assign_attrs(seen.attrs | _statement(result, ledger, rule))
+    about = {"family_wise": decided.family_wise, "caution": caution(seen), "findings": with_findings(seen, findings)}
+    return result.assign_attrs(seen.attrs | _statement(result, ledger, rule) | about)
 
 
-def _covered(seen: xr.Dataset) -> Floats:
+def ledger_covariance(
+    seen: xr.Dataset, inventory: Floats, sigma: Floats, correlation: Floats, rule: Rule
+) -> tuple[Floats, list[Finding]]:
+    """Return D of a ledger, and what is to be said of it.
+
+    Parameters
+    ----------
+    seen : xr.Dataset
+        From `totals`.
+    inventory, sigma : array (k,)
+        In its units; NaN where there is none.
+    correlation : array (k, k)
+        Of the ledger's errors, where it is not the inversion's prior.
+    rule : Rule
+    """
+    shared = rule.inventory_is_prior
+    if shared is None:
+        shared = same(inventory, seen["prior"].values, sigma)
+    M = seen["prior_covariance"].values
+    spread = np.outer(sigma, sigma) * (np.nan_to_num(correlation_of(M)) if shared else correlation)
+    if not shared:
+        return spread, []
+    before = root(np.diag(M))
+    ratio = np.divide(sigma, before, out=np.full_like(sigma, np.nan), where=before > 0)
+    codes = _codes(seen)
+    off = [f"{codes[i]} {ratio[i]:.2g}" for i in np.flatnonzero((ratio < 1 / _ALIKE) | (ratio > _ALIKE))]
+    said = "The inversion's prior is this ledger: their errors are one, and correlated between regions as the prior's."
+    if not off:
+        return spread, [Finding(Grade.INFORM, "prior_is_inventory", said)]
+    listed = ", ".join(off[:6]) + (" and others" if len(off) > 6 else "")
+    more = f" But its σ is not the prior's (σ of the ledger over that of the prior: {listed}); the ledger's is taken."
+    return spread, [Finding(Grade.WARN, "prior_is_inventory", said + more)]
+
+
+_ALIKE: Final = 1.25
+"""Ratio of two σ of one error from which on it is remarked on."""
+
+
+def with_findings(seen: xr.Dataset, more: Sequence[Finding]) -> str:
+    """Return the findings of an inversion with those of a comparison, as JSON."""
+    found = json.loads(seen.attrs.get("findings") or "[]") + [dataclasses.asdict(finding) for finding in more]
+    return json.dumps(found, ensure_ascii=False)
+
+
+def covered_part(seen: xr.Dataset) -> Floats:
     """Return the part of each region's area inside the domain; 1 where nothing is said."""
     size = seen.sizes["region"]
     return np.asarray(seen["covered"].values, dtype=np.float64) if "covered" in seen.coords else np.ones(size)
@@ -269,7 +328,7 @@ def _neighbours(seen: xr.Dataset, smooth: Smoothed) -> tuple[dict[str, Floats], 
     return numbers, {name: ["" if i < 0 else str(codes[i]) for i in column] for name, column in names.items()}
 
 
-_NUMBERS: Final = ("z", "share", "leakage", "neighbour_correlation")
+_NUMBERS: Final = ("z", "p", "p_adjusted", "share", "leakage", "neighbour_correlation")
 _LONG_NAMES: Final = {
     "inventory": "inventory (ledger)",
     "inventory_sigma": "standard uncertainty of the inventory",
@@ -292,6 +351,9 @@ _LONG_NAMES: Final = {
     "neighbour": "region whose error is most correlated with this one's",
     "verdict": "agree, higher, lower or not resolved; higher: more in the sky than in the ledger",
     "reason": "why a region is not resolved",
+    "remark": "what is to be said beside the verdict",
+    "p": "two-sided probability of a difference as large by chance",
+    "p_adjusted": "the same, adjusted for the number of regions where the rule controls the family",
 }
 
 
@@ -311,8 +373,17 @@ def _statement(result: xr.Dataset, ledger: Ledger, rule: Rule) -> dict[str, Any]
         "min_covered": rule.min_covered,
         "inventory_correlation": rule.inventory_correlation,
         "resolved": resolved,
-        "expected_false_alarms": resolved * rule.level,
+        "control": rule.control,
+        "expected_false_alarms": resolved * rule.level if rule.control == "region" else rule.level,
     }
+
+
+def _inventory_spread(comparison: xr.Dataset) -> Floats:
+    """Return the covariance of whole ledgers, of which those of a region's part inside the domain are a share."""
+    D, sigma = comparison["inventory_covariance"].values, comparison["inventory_sigma"].values
+    stated = np.isfinite(np.diag(D))
+    alone = correlated(sigma, comparison.attrs["inventory_correlation"])
+    return np.where(np.outer(stated, stated), correlation_of(D) * np.outer(sigma, sigma), alone)
 
 
 def _correlation(covariance: Floats) -> Floats:
@@ -355,9 +426,8 @@ def total(comparison: xr.Dataset, codes: Sequence[str] | None = None) -> dict[st
         raise CrosscheckError("The sum", [f"{', '.join(missing)} are not in the comparison."])
     chosen = np.isin(have, list(codes)) if codes is not None else np.isfinite(comparison["difference"].values)
     part = np.ix_(chosen, chosen)
-    rho = comparison.attrs["inventory_correlation"]
     spreads = {
-        "inventory": correlated(comparison["inventory_sigma"].values, rho),
+        "inventory": _inventory_spread(comparison),
         "prior": comparison["prior_covariance"].values,
         "inversion": comparison["inversion_covariance"].values,
         "difference": comparison["difference_covariance"].values,

@@ -1,9 +1,9 @@
-"""The report of a cross-check: a page, a workbook, a netCDF file, a map and a time series, in one folder."""
+"""The report of a cross-check: pages, a workbook, CSV, netCDF files, maps and time series, in one folder."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,31 @@ from typing import Any
 import xarray as xr
 from matplotlib.figure import Figure
 
-from inversion import maps
+from inversion import vocabulary
 from inversion.maps import Station
-from inversion.report import netcdf, page, rows, workbook
-from inversion.report.figures import draw_series, station_series
-from inversion.report.imprint import Imprint
+from inversion.report import delimited, netcdf, page, pictures, workbook
+from inversion.report.annex import Annex, Table, Trend
+from inversion.report.figures import station_series
+from inversion.report.imprint import STATES, Imprint, Step
 from inversion.report.netcdf import read_stations, read_totals
+from inversion.vocabulary import LANGUAGES, Vocabulary
 
-__all__ = ["Imprint", "Station", "Written", "read_stations", "read_totals", "station_series", "write"]
+__all__ = [
+    "LANGUAGES",
+    "STATES",
+    "Annex",
+    "Imprint",
+    "Station",
+    "Step",
+    "Table",
+    "Trend",
+    "Written",
+    "read_stations",
+    "read_totals",
+    "station_series",
+    "write",
+    "write_annex",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +44,43 @@ class Written:
 
     Attributes
     ----------
-    html, xlsx, netcdf, map_png : Path
-    series_png : Path or None
-        None where no series was given.
+    pages, netcdfs, maps, series : tuple of Path
+        One page a language; one of the others a table (a series only where one was given), and netCDF files of trends
+        and sectors after those of the tables.
+    xlsx, csv : Path
     """
 
-    html: Path
+    pages: tuple[Path, ...]
     xlsx: Path
-    netcdf: Path
-    map_png: Path
-    series_png: Path | None
+    csv: Path
+    netcdfs: tuple[Path, ...]
+    maps: tuple[Path, ...]
+    series: tuple[Path, ...]
+
+    @property
+    def html(self) -> Path:
+        """The page, of several that in the language named first."""
+        return self.pages[0]
+
+    @property
+    def netcdf(self) -> Path:
+        """The netCDF file, of several the first."""
+        return self.netcdfs[0]
+
+    @property
+    def map_png(self) -> Path:
+        """The map, of several the first."""
+        return self.maps[0]
+
+    @property
+    def series_png(self) -> Path | None:
+        """The time series, of several the first; None where no series was given."""
+        return self.series[0] if self.series else None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files, the pages first."""
+        return (*self.pages, self.xlsx, self.csv, *self.netcdfs, *self.maps, *self.series)
 
 
 def write(  # noqa: PLR0913 - the parts of a report are its arguments
@@ -51,7 +95,7 @@ def write(  # noqa: PLR0913 - the parts of a report are its arguments
     fields: xr.Dataset | None = None,
     imprint: Imprint | None = None,
 ) -> Written:
-    """Write a report.
+    """Write the report of one comparison, in English.
 
     Parameters
     ----------
@@ -76,46 +120,74 @@ def write(  # noqa: PLR0913 - the parts of a report are its arguments
     -------
     Written
     """
-    folder, about = Path(directory), imprint or Imprint()
-    folder.mkdir(parents=True, exist_ok=True)
     if series is None and posterior is not None and "site" in posterior.observations.coords:
         series = station_series(posterior.observations)
-    drawn = maps.draw(comparison, stations=stations, review_number=about.review_number, status=about.status)
-    map_png = _save(drawn, folder / "map.png")
-    pictures = [page.Picture("Map", _MAP_CAPTION.format(gas=rows.gas(comparison)), map_png.read_bytes())]
-    series_png = None
-    if series is not None:
-        series_png = _save(draw_series(series, gas=rows.gas(comparison)), folder / "series.png")
-        caption = _SERIES_CAPTION.format(site=series.attrs.get("site", "one station"))
-        pictures.append(page.Picture("One station", caption, series_png.read_bytes()))
-    html = folder / "report.html"
-    html.write_text(
-        page.render(comparison, title=title, pictures=pictures, notes=notes, imprint=about), encoding="utf-8"
-    )
+    table = Table(comparison=comparison, series=series, stations=stations, fields=fields)
+    annex = Annex(title=title, tables=(table,), notes=tuple(notes), imprint=imprint or Imprint())
+    return write_annex(annex, directory)
+
+
+def write_annex(annex: Annex, directory: str | Path, *, languages: Sequence[str] = ("en",)) -> Written:
+    """Write a report of one or several tables.
+
+    Parameters
+    ----------
+    annex : Annex
+    directory : path
+        Made if it is not there; files of an earlier report in it are replaced.
+    languages : sequence of {"en", "zh"}
+        One page each (``report.html`` in English, ``report.zh.html`` in Chinese); the workbook has the heads of both.
+
+    Returns
+    -------
+    Written
+    """
+    folder = Path(directory)
+    spoken = [Vocabulary(language) for language in languages]
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {words: pictures.draw(annex, words) for words in {vocabulary.drawn(words) for words in spoken}}
+    pages = []
+    for words in spoken:
+        path = folder / ("report.html" if words.language == "en" else f"report.{words.language}.html")
+        path.write_text(page.render(annex, words, figures[vocabulary.drawn(words)]), encoding="utf-8")
+        pages.append(path)
+    drawn = figures[vocabulary.drawn(spoken[0])]
+    several = len(annex.tables) > 1
+    ends = [f"-{number}" if several else "" for number in range(1, len(annex.tables) + 1)]
     return Written(
-        html=html,
-        xlsx=workbook.write(folder / "crosscheck.xlsx", [comparison], title=title, notes=notes),
-        netcdf=netcdf.write(
-            netcdf.to_dataset(comparison, title=title, fields=fields, stations=stations), folder / "crosscheck.nc"
+        pages=tuple(pages),
+        xlsx=workbook.write(folder / "crosscheck.xlsx", annex, spoken),
+        csv=delimited.write(folder / "crosscheck.csv", annex),
+        netcdfs=tuple(_netcdfs(annex, folder, ends)),
+        maps=tuple(_save(one.map, folder / f"map{end}.png") for one, end in zip(drawn, ends, strict=True)),
+        series=tuple(
+            _save(one.series, folder / f"series{end}.png")
+            for one, end in zip(drawn, ends, strict=True)
+            if one.series is not None
         ),
-        map_png=map_png,
-        series_png=series_png,
     )
 
 
-_MAP_CAPTION = (
-    "{gas}: difference between the inversion and the ledger as the inversion would have seen it, in its standard "
-    "deviations; marks are verdicts, percentages the difference as an error of the ledger. Hatched: the network did "
-    "not see enough, or the ledger has no value. White: not compared."
-)
-_SERIES_CAPTION = (
-    "{site}: mole fractions observed (bars: error assumed in the inversion), and simulated with prior and posterior "
-    "fluxes; below, what remains unexplained."
-)
+def _netcdfs(annex: Annex, folder: Path, ends: Sequence[str]) -> Iterator[Path]:
+    for end, table in zip(ends, annex.tables, strict=True):
+        title = " - ".join(filter(None, (annex.title, table.name)))
+        dataset = netcdf.to_dataset(table.comparison, title=title, fields=table.fields, stations=table.stations)
+        state = {"report_state": annex.imprint.status, "report_digest_sha256": annex.digest}
+        yield netcdf.write(dataset.assign_attrs(state), folder / f"crosscheck{end}.nc")
+    for number, trend in enumerate(annex.trends, 1):
+        yield _plain(trend.trends, " - ".join(filter(None, (annex.title, trend.name))), folder / f"trends-{number}.nc")
+    for end, table in zip(ends, annex.tables, strict=True):
+        if table.attribution is not None:
+            title = " - ".join(filter(None, (annex.title, table.name)))
+            yield _plain(table.attribution, title, folder / f"sectors{end}.nc")
+
+
+def _plain(ds: xr.Dataset, title: str, path: Path) -> Path:
+    netcdf.plain(ds, title=title).to_netcdf(path, engine="netcdf4")
+    return path
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    """Write a PNG without the date it was made, so that the same data give the same file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     path.write_bytes(stream.getvalue())

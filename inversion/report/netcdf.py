@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -45,12 +46,25 @@ _TOTALS: Final = {
 _COVARIANCES: Final = {
     "covariance_flux_total_prior_country": ("prior_covariance", "covariance of prior {} fluxes"),
     "covariance_flux_total_posterior_country": ("inversion_covariance", "covariance of posterior {} fluxes"),
+    "covariance_flux_total_inventory_country": ("inventory_covariance", "covariance of the inventory's {} emissions"),
     "covariance_flux_total_difference_country": ("difference_covariance", "covariance of the differences"),
 }
 _NUMBERS: Final = {
     "crosscheck_z_country": ("z", "difference over its standard deviation"),
+    "crosscheck_p_country": ("p", "two-sided probability of a difference as large by chance"),
+    "crosscheck_p_adjusted_country": ("p_adjusted", "the same, adjusted for the number of regions by the rule"),
     "crosscheck_share_country": ("share", "share of the region the network saw"),
 }
+_RANGE: Final = {
+    "flux_total_posterior_median_country": ("inversion_median", "median of posterior {} fluxes over configurations"),
+    "flux_total_posterior_low_country": ("inversion_low", "lowest of posterior {} fluxes over configurations"),
+    "flux_total_posterior_high_country": ("inversion_high", "highest of posterior {} fluxes over configurations"),
+    "stdev_flux_total_posterior_between_country": (
+        "inversion_spread",
+        "standard deviation of posterior {} fluxes between configurations",
+    ),
+}
+"""Only where a comparison has the range over configurations."""
 _NAMES: Final = ("gbt2260", "name_zh", "name_en")
 _KEPT: Final = (
     "gas",
@@ -65,6 +79,10 @@ _KEPT: Final = (
     "min_share",
     "min_covered",
     "inventory_correlation",
+    "control",
+    "family_wise",
+    "caution",
+    "configurations",
     "findings",
     "diagnostics",
     "sites",
@@ -92,7 +110,8 @@ def to_dataset(
     factor = mass_unit(comparison.attrs["units"])
     gas = str(comparison.attrs["gas"])
     dataset = xr.Dataset(coords=_coordinates(comparison))
-    for name, (source, long_name) in _TOTALS.items():
+    ranged = _RANGE if "inversion_low" in comparison else {}
+    for name, (source, long_name) in (_TOTALS | ranged).items():
         values = comparison[source].values[:, None] * factor
         attrs = {"units": "kg yr-1", "long_name": long_name.format(gas), "cell_methods": "country: point time: mean"}
         dataset[name] = (("country", "time"), values, attrs)
@@ -219,6 +238,18 @@ def write(dataset: xr.Dataset, path: Path) -> Path:
     return path
 
 
+def plain(ds: xr.Dataset, *, title: str) -> xr.Dataset:
+    """Return trends or sectors as a file holds them: texts as texts, truth as 0 and 1; units as they are."""
+    made = ds.assign_attrs({name: value for name, value in ds.attrs.items() if isinstance(value, str | int | float)})
+    for name, values in ds.variables.items():
+        if values.dtype == object:
+            made[name] = (values.dims, values.values.astype(str), values.attrs)
+        elif values.dtype == bool:
+            made[name] = (values.dims, values.values.astype(np.int8), values.attrs)
+    about = {"Conventions": "CF-1.8", "title": title, "inversion_system_version": version("skyledger")}
+    return made.assign_attrs({n: int(v) if isinstance(v, bool) else v for n, v in made.attrs.items()} | about)
+
+
 def read_totals(path: str | Path) -> xr.Dataset:
     """Return the totals of an inversion from a report's netCDF, to compare them with another ledger.
 
@@ -273,12 +304,22 @@ def read_totals(path: str | Path) -> xr.Dataset:
         coords={"region": codes, "region_cov": codes, **names_of, **covered},
         attrs={
             "units": unit,
+            "findings": _of_inversion(str(stored.attrs.get("crosscheck_findings", ""))),
             **{
                 name: str(stored.attrs.get(f"crosscheck_{name}", ""))
-                for name in ("gas", "window", "findings", "diagnostics", "sites")
+                for name in ("gas", "window", "diagnostics", "sites")
             },
         },
     )
+
+
+_OF_LEDGER: Final = ("prior_is_inventory",)
+"""Findings that are of an inversion and one ledger; they do not go along to another."""
+
+
+def _of_inversion(findings: str) -> str:
+    kept = [finding for finding in json.loads(findings or "[]") if finding.get("code") not in _OF_LEDGER]
+    return json.dumps(kept, ensure_ascii=False) if findings else ""
 
 
 def read_stations(path: str | Path) -> list[Station]:

@@ -53,7 +53,7 @@ def with_sigma(value: float, sigma: float, *, sign: bool = False) -> str:
     return f"{number(value, places, sign=sign)} ± {number(sigma, places)}"
 
 
-def window(text: str) -> str:
+def window(text: str, join: str = "{low} to {high}") -> str:
     """Return a span ``first/last`` as it is read; moments are cut to their days.
 
     Examples
@@ -61,7 +61,8 @@ def window(text: str) -> str:
     >>> window("2025-07-01T00:00:00.000000000/2025-07-15T00:00:00.000000000")
     '2025-07-01 to 2025-07-15'
     """
-    return " to ".join(part.partition("T")[0] for part in text.split("/"))
+    first, slash, last = (part.partition("T")[0] for part in text.partition("/"))
+    return join.format(low=first, high=last) if slash else first
 
 
 def unit(text: str) -> str:

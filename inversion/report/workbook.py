@@ -1,8 +1,9 @@
-"""The comparison as a spreadsheet: one sheet a gas, and a sheet of notes."""
+"""A report as a spreadsheet: one sheet a table, averaging kernels, trends and sectors, and a sheet of notes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,59 +12,98 @@ import xarray as xr
 import xlsxwriter
 
 from inversion.crosscheck import total
-from inversion.report import rows
+from inversion.report import page, rows
+from inversion.report.annex import Annex, Table
+from inversion.report.grid import Grid
 from inversion.report.wording import MARKS, unit, window
+from inversion.vocabulary import ENGLISH, Vocabulary
 
 
 class _Column(NamedTuple):
-    title: str
+    label: str
     variable: str
     style: str
     width: float
 
 
 _COLUMNS: Final = (
-    _Column("Code", "region", "text", 9),
-    _Column("GB/T 2260", "gbt2260", "text", 10),
-    _Column("省份", "name_zh", "text", 9),
-    _Column("Region", "name_en", "text", 16),
-    _Column("Ledger", "inventory", "amount", 12),
-    _Column("Ledger σ", "inventory_sigma", "amount", 11),
-    _Column("Notation key", "inventory_notation", "text", 10),
-    _Column("Prior", "prior", "amount", 12),
-    _Column("Prior σ", "prior_sigma", "amount", 11),
-    _Column("Inversion", "inversion", "amount", 12),
-    _Column("Inversion σ", "inversion_sigma", "amount", 11),
-    _Column("Ledger as the inversion sees it", "inventory_smoothed", "amount", 14),
-    _Column("Difference (inversion − ledger as seen)", "difference", "signed", 15),
-    _Column("Difference σ", "difference_sigma", "amount", 11),
+    _Column("code", "region", "text", 9),
+    _Column("gbt2260", "gbt2260", "text", 10),
+    _Column("name_zh", "name_zh", "text", 9),
+    _Column("name_en", "name_en", "text", 16),
+    _Column("inventory", "inventory", "amount", 12),
+    _Column("inventory_sigma", "inventory_sigma", "amount", 11),
+    _Column("inventory_notation", "inventory_notation", "text", 10),
+    _Column("prior", "prior", "amount", 12),
+    _Column("prior_sigma", "prior_sigma", "amount", 11),
+    _Column("inversion", "inversion", "amount", 12),
+    _Column("inversion_sigma", "inversion_sigma", "amount", 11),
+    _Column("inversion_median", "inversion_median", "amount", 13),
+    _Column("inversion_low", "inversion_low", "amount", 11),
+    _Column("inversion_high", "inversion_high", "amount", 11),
+    _Column("inversion_spread", "inversion_spread", "amount", 13),
+    _Column("inversion_lowest", "inversion_lowest", "text", 14),
+    _Column("inversion_highest", "inversion_highest", "text", 14),
+    _Column("one_sided", "one_sided", "yes", 11),
+    _Column("inventory_smoothed", "inventory_smoothed", "amount", 14),
+    _Column("difference_full", "difference", "signed", 15),
+    _Column("difference_sigma", "difference_sigma", "amount", 11),
     _Column("z", "z", "z", 7),
-    _Column("Share seen", "share", "percent", 8),
-    _Column("Difference as an error of the ledger", "ledger_difference", "signed", 14),
-    _Column("Joint σ (error of the ledger)", "joint_sigma", "amount", 12),
-    _Column("Shows at 3 σ (error of the ledger)", "detectable", "amount", 13),
-    _Column("Verdict", "verdict", "text", 14),
-    _Column("Why not resolved", "reason", "text", 40),
-    _Column("Leaks most from", "leakage_region", "text", 10),
-    _Column("by", "leakage", "percent", 7),
-    _Column("Error most correlated with", "neighbour", "text", 12),
-    _Column("r", "neighbour_correlation", "z", 7),
-    _Column("Area in the domain", "covered", "percent", 9),
+    _Column("p", "p", "p", 8),
+    _Column("p_adjusted", "p_adjusted", "p", 10),
+    _Column("share", "share", "percent", 8),
+    _Column("implied", "ledger_difference", "signed", 14),
+    _Column("joint_sigma", "joint_sigma", "amount", 12),
+    _Column("detectable_full", "detectable", "amount", 13),
+    _Column("verdict", "verdict", "verdict", 14),
+    _Column("reason", "reason", "sentence", 40),
+    _Column("remark", "remark", "sentence", 30),
+    _Column("leakage_region", "leakage_region", "text", 10),
+    _Column("leakage", "leakage", "percent", 7),
+    _Column("neighbour", "neighbour", "text", 12),
+    _Column("neighbour_correlation", "neighbour_correlation", "z", 7),
+    _Column("covered", "covered", "percent", 9),
 )
 _SUMMED: Final = ("inventory", "prior", "inversion", "difference")
 _FIRST: Final = 4  # row of the header, counted from 0
+_NAMES: Final = 4  # columns that stay where they are: code to English name
+_SEVERAL: Final = 2  # regions from which on there is a sum
+_FORBIDDEN: Final = re.compile(r"[\[\]:*?/\\]")
+_LONGEST: Final = 31
 
 
-def write(path: Path, comparisons: Sequence[xr.Dataset], *, title: str, notes: Sequence[str] = ()) -> Path:
-    """Write the workbook.
+class _Book(NamedTuple):
+    """A workbook in the making, with its styles and the languages of its heads."""
+
+    book: Any
+    styles: dict[str, Any]
+    spoken: Sequence[Vocabulary]
+
+    def head(self, key: str) -> str:
+        """Return a label in all languages, one below the other."""
+        return "\n".join(dict.fromkeys(words(key) for words in self.spoken))
+
+    def sheet(self, name: str) -> Any:
+        """Add a sheet; its name is cut to what a workbook allows, and told apart from those there are."""
+        plain = _FORBIDDEN.sub(" ", name).strip("' ") or "Sheet"
+        taken = {sheet.get_name().casefold() for sheet in self.book.worksheets()}
+        for number in range(1, len(taken) + 2):
+            end = "" if number == 1 else f" {number}"
+            made = plain[: _LONGEST - len(end)].rstrip("' ") + end
+            if made.casefold() not in taken and made.casefold() != "history":
+                return self.book.add_worksheet(made)
+        raise AssertionError
+
+
+def write(path: Path, annex: Annex, spoken: Sequence[Vocabulary] = (ENGLISH,)) -> Path:
+    """Write the workbook: a sheet a table, averaging kernels, trends, sectors, notes.
 
     Parameters
     ----------
     path : Path
-    comparisons : sequence of xr.Dataset
-        From `crosscheck.compare`, one a gas.
-    title : str
-    notes : sequence of str
+    annex : Annex
+    spoken : sequence of Vocabulary
+        Heads are in all of them, sentences in the first; each has a sheet of notes.
 
     Returns
     -------
@@ -72,11 +112,21 @@ def write(path: Path, comparisons: Sequence[xr.Dataset], *, title: str, notes: S
     # Text is never taken for a formula or a link: names come from data.
     options = {"strings_to_formulas": False, "strings_to_urls": False, "nan_inf_to_errors": False}
     with xlsxwriter.Workbook(str(path), options) as book:
-        book.set_properties({"title": title, "comments": "skyledger"})
-        styles = _styles(book)
-        for comparison in comparisons:
-            _sheet(book, comparison, title, styles)
-        _notes(book, comparisons, notes, styles)
+        book.set_properties({"title": annex.title, "comments": "skyledger", "status": annex.imprint.status})
+        made = _Book(book, _styles(book), spoken)
+        for table in annex.tables:
+            _sheet(made, table, annex)
+        for table in annex.tables:
+            _kernel(made, table)
+        grids = [
+            *(("trends", page.trend_grid(trend, spoken[0])) for trend in annex.trends),
+            *(("periods", page.period_grid(trend, spoken[0])) for trend in annex.trends),
+            *(("attribution", page.attribution_grid(t, spoken[0])) for t in annex.tables if t.attribution is not None),
+        ]
+        for label, grid in grids:
+            _grid(made, spoken[0](f"workbook.{label}"), grid)
+        for words in spoken:
+            _notes(made, annex, words)
     return path
 
 
@@ -93,6 +143,7 @@ def _styles(book: Any) -> dict[str, Any]:
         "amount": book.add_format(cell | {"num_format": "#,##0.0"}),
         "signed": book.add_format(cell | {"num_format": "+#,##0.0;-#,##0.0;0.0"}),
         "z": book.add_format(cell | {"num_format": "0.00"}),
+        "p": book.add_format(cell | {"num_format": "0.0000"}),
         "percent": book.add_format(cell | {"num_format": "0%"}),
         "higher": book.add_format({"font_color": "#8A4200", "bg_color": "#FEE0B6", "bold": True}),
         "lower": book.add_format({"font_color": "#542788", "bg_color": "#D8DAEB", "bold": True}),
@@ -100,32 +151,81 @@ def _styles(book: Any) -> dict[str, Any]:
     }
 
 
-def _sheet(book: Any, comparison: xr.Dataset, title: str, styles: dict[str, Any]) -> None:
-    sheet = book.add_worksheet(str(comparison.attrs["gas"]).upper()[:31])
-    sheet.write_string(0, 0, title, styles["title"])
+def _sheet(made: _Book, table: Table, annex: Annex) -> None:
+    comparison, words, styles = table.comparison, made.spoken[0], made.styles
+    columns = [column for column in _COLUMNS if column.variable in comparison.variables]
+    sheet = made.sheet(table.name or str(comparison.attrs["gas"]).upper())
+    sheet.write_string(0, 0, annex.titles.get(words.language, annex.title), styles["title"])
     a = comparison.attrs
-    about = (
-        f"{rows.gas(comparison)}, {unit(a['units'])}; ledger {a['ledger_period']}; "
-        f"inversion {window(a['window']) or 'window not stated'}"
-    )
-    sheet.write_string(1, 0, about, styles["text"])
-    sheet.write_string(2, 0, str(a["rule"]), styles["text"])
-    for c, column in enumerate(_COLUMNS):
-        sheet.write_string(_FIRST, c, column.title, styles["head"])
+    about = {"gas": rows.gas(comparison), "units": unit(a["units"]), "period": a["ledger_period"]}
+    seen = window(a["window"], words("row.to")) or words("page.no_window")
+    sheet.write_string(1, 0, words("workbook.about", window=seen, **about), styles["text"])
+    sheet.write_string(2, 0, rows.rule(comparison, words), styles["text"])
+    for c, column in enumerate(columns):
+        sheet.write_string(_FIRST, c, made.head(f"column.{column.label}"), styles["head"])
         sheet.set_column(c, c, column.width)
-        if column.variable in comparison.variables:
-            for r, value in enumerate(comparison[column.variable].values):
-                _cell(sheet, _FIRST + 1 + r, c, value, styles[column.style])
+        for r, value in enumerate(comparison[column.variable].values):
+            _cell(sheet, _FIRST + 1 + r, c, _said(value, column.style, words), styles.get(column.style, styles["text"]))
     last = _FIRST + comparison.sizes["region"]
-    _marks(sheet, last, styles)
-    _sum(sheet, last + 1, comparison, styles)
-    sheet.set_row(_FIRST, 58)
-    sheet.freeze_panes(_FIRST + 1, _FIRST)
-    sheet.autofilter(_FIRST, 0, last, len(_COLUMNS) - 1)
+    _marks(sheet, last, columns, words, styles)
+    _sum(sheet, last + 1, columns, comparison, words, styles)
+    sheet.set_row(_FIRST, 58 * len(made.spoken))
+    sheet.freeze_panes(_FIRST + 1, _NAMES)
+    sheet.autofilter(_FIRST, 0, last, len(columns) - 1)
+    _printed(sheet)
+
+
+def _printed(sheet: Any) -> None:
     sheet.set_landscape()
     sheet.set_paper(9)
     sheet.fit_to_pages(1, 0)
     sheet.repeat_rows(_FIRST)
+
+
+def _said(value: Any, style: str, words: Vocabulary) -> Any:
+    """Return what a cell shows: words in their language, the rest as it is."""
+    if style == "verdict":
+        return words.verdict(str(value))
+    if style == "sentence":
+        return words.sentence(str(value))
+    if style == "yes":
+        return words("row.yes" if value else "row.no")
+    return value
+
+
+def _kernel(made: _Book, table: Table) -> None:
+    """Write the averaging kernel of a table, whole."""
+    comparison, words, styles = table.comparison, made.spoken[0], made.styles
+    sheet = made.sheet(f"{words('workbook.kernel')} {table.name or str(comparison.attrs['gas']).upper()}")
+    sheet.write_string(0, 0, words("workbook.kernel_about"), styles["text"])
+    codes = comparison["region"].values.astype(str)
+    for i, code in enumerate(codes):
+        sheet.write_string(_FIRST, 1 + i, code, styles["head"])
+        sheet.write_string(_FIRST + 1 + i, 0, code, styles["bold"])
+        for j, value in enumerate(comparison["averaging_kernel"].values[i]):
+            _cell(sheet, _FIRST + 1 + i, 1 + j, value, styles["z"])
+    sheet.freeze_panes(_FIRST + 1, 1)
+    _printed(sheet)
+
+
+def _grid(made: _Book, name: str, grid: Grid) -> None:
+    """Write a table of the page: a column for its text, one for the number behind it."""
+    sheet, styles = made.sheet(name), made.styles
+    sheet.write_string(0, 0, grid.caption, styles["text"])
+    heads = [f"{column.head} {column.note}".strip() for column in grid.columns]
+    for c, head in enumerate(heads):
+        sheet.write_string(_FIRST, c, head, styles["head"])
+        sheet.set_column(c, c, 20)
+    for r, line in enumerate(line for group in grid.groups for line in group.lines):
+        for c, cell in enumerate(line.cells):
+            if cell.value is None or cell.sigma is not None:
+                sheet.write_string(
+                    _FIRST + 1 + r, c, " ".join(filter(None, (cell.text, cell.below, cell.code))), styles["text"]
+                )
+            else:
+                sheet.write_number(_FIRST + 1 + r, c, cell.value, styles["amount"])
+    sheet.freeze_panes(_FIRST + 1, 1)
+    _printed(sheet)
 
 
 def _cell(sheet: Any, row: int, column: int, value: Any, style: Any) -> None:
@@ -138,43 +238,67 @@ def _cell(sheet: Any, row: int, column: int, value: Any, style: Any) -> None:
         sheet.write_blank(row, column, None, style)
 
 
-def _marks(sheet: Any, last: int, styles: dict[str, Any]) -> None:
+def _marks(sheet: Any, last: int, columns: Sequence[_Column], words: Vocabulary, styles: dict[str, Any]) -> None:
     """Colour the verdicts; the word stands there anyway."""
-    column = next(c for c, made in enumerate(_COLUMNS) if made.variable == "verdict")
+    column = next(c for c, made in enumerate(columns) if made.variable == "verdict")
     for word in ("higher", "lower", "not resolved"):
-        rule = {"type": "cell", "criteria": "==", "value": f'"{word}"', "format": styles[word]}
+        rule = {"type": "cell", "criteria": "==", "value": f'"{words.verdict(word)}"', "format": styles[word]}
         sheet.conditional_format(_FIRST + 1, column, last, column, rule)
 
 
-def _sum(sheet: Any, row: int, comparison: xr.Dataset, styles: dict[str, Any]) -> None:
+def _sum(
+    sheet: Any,
+    row: int,
+    columns: Sequence[_Column],
+    comparison: xr.Dataset,
+    words: Vocabulary,
+    styles: dict[str, Any],
+) -> None:
     made = total(comparison)
-    if not made["regions"]:
+    if int(made["regions"]) < _SEVERAL:
         return
-    sheet.write_string(row, 3, f"Sum of {made['regions']} regions", styles["bold"])
-    for c, column in enumerate(_COLUMNS):
+    place = next((c for c, column in enumerate(columns) if column.variable == "name_en"), 0)
+    sheet.write_string(row, place, words("page.sum", regions=made["regions"]), styles["bold"])
+    for c, column in enumerate(columns):
         name = column.variable
         if name in made and (name.removesuffix("_sigma") in _SUMMED or name in ("z", "share", "verdict")):
-            _cell(sheet, row, c, made[name], styles[column.style])
+            value = _said(made[name], column.style, words)
+            _cell(sheet, row, c, value, styles.get(column.style, styles["text"]))
 
 
-def _notes(book: Any, comparisons: Sequence[xr.Dataset], notes: Sequence[str], styles: dict[str, Any]) -> None:
-    sheet = book.add_worksheet("Notes")
+def _notes(made: _Book, annex: Annex, words: Vocabulary) -> None:
+    sheet = made.sheet(words("workbook.notes"))
     sheet.set_column(0, 0, 30)
     sheet.set_column(1, 1, 120)
-    lines: list[tuple[str, str]] = []
-    for comparison in comparisons:
-        lines += [(rows.gas(comparison), sentence) for sentence in rows.summary(comparison)]
-        lines += [(f"Inversion: {f['grade']}", f["sentence"]) for f in rows.findings(comparison)]
-        lines += rows.assumptions(comparison) + rows.diagnostics(comparison)
-        head, *body = rows.sites(comparison) or [()]
-        lines += [
-            (f"Site {row[0]}", "; ".join(f"{name} {value}" for name, value in zip(head[1:], row[1:], strict=True)))
-            for row in body
-        ]
-        lines += [("Limitation", sentence) for sentence in rows.limitations(comparison)]
-    lines += [("Verdicts", ", ".join(f"{mark} {word}" for word, mark in MARKS.items()))]
-    lines += [("Note", note) for note in notes]
-    for r, (name, text) in enumerate(lines):
-        sheet.write_string(r, 0, name, styles["bold"])
-        sheet.write_string(r, 1, text, styles["wrap"])
+    for r, (name, text) in enumerate(_lines(annex, words)):
+        sheet.write_string(r, 0, name, made.styles["bold"])
+        sheet.write_string(r, 1, text, made.styles["wrap"])
     sheet.freeze_panes(0, 1)
+
+
+def _lines(annex: Annex, words: Vocabulary) -> Iterator[tuple[str, str]]:
+    yield words("column.state"), words(f"state.{annex.imprint.status}")
+    for table in annex.tables:
+        yield from _of_table(table, words)
+    yield words("workbook.verdicts"), ", ".join(f"{mark} {words.verdict(word)}" for word, mark in MARKS.items())
+    yield from ((words("workbook.note"), note) for note in annex.notes)
+    for step in annex.imprint.history:
+        said = (words(f"state.{step.state}"), step.when, step.who, step.remarks, step.digest)
+        yield words("heading.states"), " · ".join(filter(None, said))
+    yield from page.provenance(annex, words)
+
+
+def _of_table(table: Table, words: Vocabulary) -> Iterator[tuple[str, str]]:
+    comparison = table.comparison
+    name = page.heading(table, words)
+    yield from ((name, sentence) for sentence in rows.summary(comparison, words))
+    for finding in rows.findings(comparison):
+        yield words("workbook.inversion_says", grade=words(f"grade.{finding['grade']}")), finding["sentence"]
+    yield from rows.assumptions(comparison, words)
+    yield from rows.diagnostics(comparison, words)
+    head, *body = rows.sites(comparison, words) or [()]
+    for row in body:
+        said = "; ".join(f"{label} {value}" for label, value in zip(head[1:], row[1:], strict=True))
+        yield words("workbook.site", site=row[0]), said
+    yield from ((words("heading.attribution"), text) for text in page.sentences(table, words))
+    yield from ((words("workbook.limitation"), sentence) for sentence in rows.limitations(comparison, words))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -13,7 +13,7 @@ import xarray as xr
 
 from inversion.covariance.operator import Array
 from inversion.diagnostics import Diagnostics
-from inversion.findings import Grade
+from inversion.findings import CONSISTENCY, Grade
 from inversion.posterior import Posterior
 from inversion.problem import Problem
 from inversion.solve import batch
@@ -21,20 +21,6 @@ from inversion.totals import SEEN, increments, seen_share
 from inversion.twins.nature import Draw, Nature, TwinError
 from inversion.twins.replay import replay
 from inversion.twins.verdict import judge
-
-CONSISTENCY: Final = (
-    "chi2",
-    "prior_fit",
-    "increments",
-    "residual_correlation",
-    "site_fit",
-    "residual_bias",
-    "left_out",
-    "desroziers",
-    "outliers",
-    "baseline",
-)
-"""Rules by which a result notices that R, B or H is not what it says."""
 
 
 def run(

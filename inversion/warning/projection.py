@@ -87,8 +87,10 @@ def predict(
 
     Parameters
     ----------
-    values, sigma : array (n,)
+    values : array (n,)
         NaN where there is no value.
+    sigma : array (n,) or (n, n)
+        Standard uncertainties, or the covariance of the values' errors.
     variances : dict
         Of `PARTS`.
     steps : int
@@ -100,7 +102,8 @@ def predict(
     Projection
         95 % interval.
     """
-    y, error = np.asarray(values, dtype=np.float64), np.asarray(sigma, dtype=np.float64)
+    y = np.asarray(values, dtype=np.float64)
+    error = _spread(sigma, y.size)
     V = sum((variances[name] * K for name, K in responses(y.size + steps, period).items()), np.zeros(()))
     return _continued(y, error, V, steps, period, 0.95, variances)
 
@@ -114,8 +117,8 @@ def project(
     ----------
     values : array (n,)
         NaN where a month is missing; at least two seasons and a half of values.
-    sigma : array (n,), optional
-        Standard uncertainty of each value, errors independent; none by default.
+    sigma : array (n,) or (n, n), optional
+        Standard uncertainty of each value, errors independent, or the covariance of errors; none by default.
     steps : int
     period : int
         Of the season; 1 for none.
@@ -139,17 +142,28 @@ def project(
     np.True_
     """
     y = np.asarray(values, dtype=np.float64)
-    error = np.zeros(y.size) if sigma is None else np.asarray(sigma, dtype=np.float64)
+    error = _spread(np.zeros(y.size) if sigma is None else sigma, y.size)
     known = np.isfinite(y)
     needed = 5 * period // 2 if period > 1 else 8
-    if known.sum() < needed or np.isinf(y).any() or not np.isfinite(error[known]).all():
+    if known.sum() < needed or np.isinf(y).any() or not np.isfinite(error[np.ix_(known, known)]).all():
         raise InventoryError(
             "The series", [f"It has {known.sum()} finite values with σ: at least {needed} are needed, none infinite."]
         )
     parts = responses(y.size + steps, period)
-    variances = _likely(y[known], error[known], design(y.size, period)[known], _inside(parts, known), period)
+    variances = _likely(
+        y[known], error[np.ix_(known, known)], design(y.size, period)[known], _inside(parts, known), period
+    )
     V = sum((variances[name] * K for name, K in parts.items()), np.zeros(()))
     return _continued(y, error, V, steps, period, level, variances)
+
+
+def _spread(sigma: ArrayLike, size: int) -> Floats:
+    """Return the covariance of errors (n, n)."""
+    given = np.asarray(sigma, dtype=np.float64)
+    if given.shape not in ((size,), (size, size)):
+        said = f"Its uncertainties have the shape {given.shape}, expected ({size},) or ({size}, {size})."
+        raise InventoryError("The series", [said])
+    return np.diag(given**2) if given.ndim == 1 else given
 
 
 def _inside(parts: dict[str, Floats], known: NDArray[np.bool_]) -> dict[str, Floats]:
@@ -165,10 +179,9 @@ def _likely(y: Floats, error: Floats, X: Floats, parts: dict[str, Floats], perio
     tried = np.array(list(itertools.product(*(_GRID[name] for name in names))))
     width = np.array(list(itertools.product(*(np.gradient(_GRID[name]) for name in names)))).prod(axis=1)
     stack = np.stack([parts[name] for name in names])
-    noise = np.diag(error**2)
     cost = np.concatenate(
         [
-            restricted(scatter**2 * np.tensordot(chunk**2, stack, axes=1) + noise, X, y)[0]
+            restricted(scatter**2 * np.tensordot(chunk**2, stack, axes=1) + error, X, y)[0]
             for chunk in np.array_split(tried, max(1, y.size // 12))
         ]
     )
@@ -182,7 +195,7 @@ def _continued(
 ) -> Projection:
     seen, ahead = np.flatnonzero(np.isfinite(y)), np.arange(y.size, y.size + steps)
     X = design(y.size + steps, period)
-    S = V[np.ix_(seen, seen)] + np.diag(error[seen] ** 2)
+    S = V[np.ix_(seen, seen)] + error[np.ix_(seen, seen)]
     factor = scipy.linalg.cho_factor(S, lower=True)
     weights = scipy.linalg.cho_solve(factor, V[np.ix_(seen, ahead)]).T
     ZS = scipy.linalg.cho_solve(factor, X[seen]).T

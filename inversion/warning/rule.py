@@ -6,12 +6,10 @@ import itertools
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from inversion.errors import FaultsError
+from inversion.multiplicity import adjusted
 
-Floats = NDArray[np.float64]
+__all__ = ["CONTROLS", "Rule", "WarningRuleError", "adjusted"]
 
 CONTROLS: Final = ("family", "discoveries")
 
@@ -84,39 +82,3 @@ class Rule:
 
 def _rising(spans: tuple[int, ...]) -> bool:
     return bool(spans) and spans[0] >= 1 and all(a < b for a, b in itertools.pairwise(spans))
-
-
-def adjusted(p: ArrayLike, control: str = "family") -> Floats:
-    """Return p values adjusted for their number: what is at most the level is rejected.
-
-    Holm (1979), Scand. J. Stat. 6, 65: p̃_(i) = max_{j≤i} min(1, (m - j + 1) p_(j));
-    Benjamini and Yekutieli (2001), Ann. Stat. 29, 1165: p̃_(i) = min_{j≥i} min(1, c m p_(j) / j), c = Σ_{j≤m} 1/j
-
-    Parameters
-    ----------
-    p : array (m,)
-        NaN where nothing was tested; these do not count.
-    control : {"family", "discoveries"}
-
-    Returns
-    -------
-    array (m,)
-
-    Examples
-    --------
-    >>> adjusted([0.01, 0.04, 0.02])
-    array([0.03, 0.04, 0.04])
-    """
-    values = np.asarray(p, dtype=np.float64)
-    out = np.full(values.shape, np.nan)
-    tested = np.flatnonzero(np.isfinite(values))
-    order = tested[np.argsort(values[tested], kind="stable")]
-    m = order.size
-    rank = np.arange(1, m + 1)
-    if control == "family":
-        stepped = np.maximum.accumulate((m - rank + 1) * values[order])
-    else:
-        scaled = (1.0 / rank).sum() * m * values[order] / rank
-        stepped = np.minimum.accumulate(scaled[::-1])[::-1]
-    out[order] = np.minimum(stepped, 1.0)
-    return out

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from inversion.crosscheck.smoothing import CrosscheckError, Smoothed, compare_arrays, root
+from inversion.crosscheck.verdict import caution
 from inversion.inventory.entry import Period
 from inversion.regions import MASS_UNITS, mass_unit
 from inversion.warning.rule import Rule, adjusted
@@ -230,7 +231,8 @@ def watch(seen: xr.Dataset, express: xr.Dataset, rule: Rule | None = None) -> xr
     Parameters
     ----------
     seen : xr.Dataset
-        `crosscheck.totals(posterior, by_month(...))`: annual rates in its ``units``.
+        Months of regions, annual rates in its ``units``: `crosscheck.totals(posterior, by_month(...))`, or
+        `windows.months_of` a file that `crosscheck.read_periods` read.
     express : xr.Dataset
         From `inventory.express.Express.regions`: the same regions and months, kt per month.
     rule : Rule, optional
@@ -238,14 +240,16 @@ def watch(seen: xr.Dataset, express: xr.Dataset, rule: Rule | None = None) -> xr
     Returns
     -------
     xr.Dataset (region, span)
-        In kt; ``region`` are codes; ``warnings`` (a line for each) among the attributes.
+        In kt; ``region`` are codes; ``warnings`` (a line for each) among the attributes, and ``caution``: a sentence
+        where the inversion's own statistics do not hold, so that a warning may be its transport's error.
 
     Raises
     ------
     CrosscheckError
         When the two are not of the same regions and months.
     """
-    codes, months = seen["code"].values.astype(str), seen["month"].values.astype(str)
+    codes = seen["code"].values.astype(str)
+    months = seen["period" if "period" in seen.coords else "month"].values.astype(str)
     same = len(codes) == express.sizes["cell"] and (codes == express["region"].values).all()
     if not same or not (months == express["month"].values).all():
         raise CrosscheckError(
@@ -269,7 +273,7 @@ def watch(seen: xr.Dataset, express: xr.Dataset, rule: Rule | None = None) -> xr
     for name in ("difference", "sigma"):
         table[name].attrs["units"] = "kt"
     table = table.assign_coords(region=names, month=last)
-    return table.assign_attrs(warnings="\n".join(_sentences(table)))
+    return table.assign_attrs(warnings="\n".join(_sentences(table)), caution=caution(seen))
 
 
 def _sentences(table: xr.Dataset) -> list[str]:
@@ -305,4 +309,5 @@ def rolling(windows: Iterable[tuple[xr.Dataset, xr.Dataset]], rule: Rule | None 
     months = joined["month"].values
     first = [str(months[raised[:, i].argmax()]) if raised[:, i].any() else "" for i in range(raised.shape[1])]
     text = "\n".join(table.attrs["warnings"] for table in tables if table.attrs["warnings"])
-    return joined.assign(first_warning=("region", first)).assign_attrs(warnings=text)
+    said = "\n".join(dict.fromkeys(table.attrs["caution"] for table in tables if table.attrs["caution"]))
+    return joined.assign(first_warning=("region", first)).assign_attrs(warnings=text, caution=said)

@@ -400,17 +400,20 @@ def test_a_planted_error_of_three_joint_sigmas_shows_with_z_three_on_average():
     assert z.std() == pytest.approx(1.0, abs=0.05)
 
 
-def test_the_plan_equals_what_the_posterior_then_says():
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_plan_equals_what_the_posterior_then_says(shared):
+    """The ledger is the prior here, which the table notices unless it is told otherwise."""
     case = Case(14)
     inventory = case.W @ case.x_a
     sigma = 0.3 * np.abs(inventory)
     design = Design(case.H, case.R, Dense(case.B), case.H_b, case.B_b)
     posterior = case.posterior(case.H @ case.x_a + case.H_b @ case.b_a)
     before, from_posterior = (
-        joint_sigma(design, case.aggregate(), sigma),
-        joint_sigma(posterior, case.aggregate(), sigma),
+        joint_sigma(design, case.aggregate(), sigma, inventory_is_prior=shared),
+        joint_sigma(posterior, case.aggregate(), sigma, inventory_is_prior=shared),
     )
-    after = compare(posterior, ledger(inventory, sigma), case.aggregate())
+    rule = Rule() if shared else Rule(inventory_is_prior=False)
+    after = compare(posterior, ledger(inventory, sigma), case.aggregate(), rule=rule)
     for plan in (before, from_posterior):
         np.testing.assert_allclose(plan.joint_sigma, after.joint_sigma, rtol=1e-6)
         np.testing.assert_allclose(plan.detectable, after.detectable, rtol=1e-6)

@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from inversion import report
 from inversion.crosscheck import compare
 from inversion.inventory import Ledger, Period
@@ -111,3 +113,10 @@ def test_a_faulty_ledger_is_one_message_and_no_traceback(result, tmp_path):
     assert "ledger.csv:2: No province-level unit is called 'Atlantis'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "second").exists()
+
+
+def test_files_that_are_not_there_are_named(result, tmp_path):
+    for arguments in ((tmp_path / "a.nc",), (result, "--inventory", tmp_path / "a.csv")):
+        done = CliRunner().invoke(app, ["crosscheck", *map(str, arguments)])
+        assert done.exit_code == 2
+        assert "does not exist" in done.stderr
