@@ -16,7 +16,7 @@ from inversion.inventory.express import express, months
 from inversion.regions import cell_area
 from inversion.report import netcdf
 from inversion.warning import Rule, outlook, rolling, windows
-from inversion.warning.windows import months_of, whole_months
+from inversion.warning.windows import months_of, observed, whole_months
 from tests.inversion.pieces import GRID, LATITUDE, LONGITUDE, flux, footprints, observations
 
 CODES = ("CN-A", "CN-B", "CN-C", "CN-D")
@@ -212,6 +212,28 @@ def test_the_outlook_covers_what_it_says(series):
     # A little wide where the noise of the inversion hides how much the series itself changes.
     low, high = (0.93, 0.99) if series == 200 else (0.85, 1.0)
     assert low <= share.mean() <= high
+
+
+def test_what_the_observations_alone_say_is_the_posterior_without_its_prior():
+    """Information adds up: Ŝ⁻¹ = M⁻¹ + N⁻¹, and Ŝ⁻¹ t̂ = M⁻¹ t_a + N⁻¹ y."""
+    rng = np.random.default_rng(2)
+    root = rng.normal(size=(5, 8))
+    M, N, t_a, y = root @ root.T, np.diag(rng.uniform(1, 9, 5)), rng.normal(size=5), rng.normal(size=5)
+    S = np.linalg.inv(np.linalg.inv(M) + np.linalg.inv(N))
+    mean = S @ (np.linalg.solve(M, t_a) + np.linalg.solve(N, y))
+    square = ("region", "region_cov")
+    cells = xr.Dataset(
+        {
+            "prior": ("region", t_a),
+            "inversion": ("region", mean),
+            "prior_covariance": (square, M),
+            "inversion_covariance": (square, S),
+        }
+    )
+    value, spread, share = observed(cells)
+    np.testing.assert_allclose(value, y, rtol=1e-8)
+    np.testing.assert_allclose(spread, N, rtol=1e-7, atol=1e-9)
+    assert share == pytest.approx(np.mean(1 - np.diag(S) / np.diag(M)))
 
 
 def test_the_outlook_says_which_months_and_leaves_out_what_was_not_seen():
