@@ -148,7 +148,7 @@ def outlook(
     shares = []
     for r in range(len(regions)):
         part = slice(r * n, (r + 1) * n)
-        values, spread, share = _observed(ordered.isel(region=part, region_cov=part))
+        values, spread, share = observed(ordered.isel(region=part, region_cov=part))
         shares.append(share)
         made = project(values, spread, steps=steps, period=period, level=level) if share >= min_share else None
         for name, into in columns.items():
@@ -163,7 +163,7 @@ def outlook(
     )
 
 
-def _observed(cells: xr.Dataset) -> tuple[Floats, Floats, float]:
+def observed(cells: xr.Dataset) -> tuple[Floats, Floats, float]:
     """Return what the observations alone say of a region's months, and which share of them was seen."""
     M, S = cells["prior_covariance"].values, cells["inversion_covariance"].values
     moved = cells["inversion"].values - cells["prior"].values
