@@ -1,10 +1,12 @@
 """`skyledger pki init|broker|worker|renew|revoke|list`: the certificates of a network."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from deploy.errors import DeployError
 
 app = typer.Typer(
     help="Certificates: authority, broker, ingest workers; stations by `station add`.", no_args_is_help=True
@@ -109,14 +111,26 @@ def revoke(
 
 
 @app.command("list")
-def listed(folder: Folder = PKI) -> None:
+def listed(
+    folder: Folder = PKI,
+    expiring: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Only what ends within so many days and has no successor; any there is makes this fail."
+        ),
+    ] = None,
+) -> None:
     """Say what was given out, and what it is worth now."""
     from deploy.pki import Authority  # noqa: PLC0415  needs the extra server
 
-    now = datetime.now(UTC)
-    for record in Authority(folder).records():
+    now, authority = datetime.now(UTC), Authority(folder)
+    found = authority.records() if expiring is None else authority.ending(now + timedelta(days=expiring))
+    for record in found:
         why = f"  {record.revoked[:10]} {record.reason}" if record.revoked else ""
         typer.echo(f"{record.name:<24} {record.kind:<8} {record.state(now):<8} until {record.ends[:10]}{why}")
+    if expiring is not None and found:
+        names = ", ".join(record.name for record in found)
+        raise DeployError(f"{len(found)} end within {expiring} days: `skyledger pki renew NAME` for {names}")
 
 
 def _to_the_broker(file: Path, *, restart: bool) -> str:

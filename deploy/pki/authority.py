@@ -140,9 +140,17 @@ class Authority:
         return self.folder / "acl"
 
     def records(self) -> list[Record]:
-        """Return all that was given out, in order."""
-        lines = (self.folder / _INDEX).read_text(encoding="utf-8").splitlines()
+        """Return all that was given out, in order; raises DeployError where its list cannot be read."""
+        try:
+            lines = (self.folder / _INDEX).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise DeployError(f"the authority's list cannot be read: {error}; run as who owns {self.folder}") from error
         return [Record(**{**row, "kind": Kind(row["kind"])}) for row in map(json.loads, lines)]
+
+    def ending(self, limit: datetime) -> list[Record]:
+        """Return the certificates that end before a time, or have ended, and whose name has none that lasts longer."""
+        newest = {row.name: row for row in self.records() if not row.revoked}
+        return [row for row in newest.values() if datetime.fromisoformat(row.ends) < limit]
 
     def issue(
         self,
