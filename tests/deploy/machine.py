@@ -1,7 +1,7 @@
 """A machine with Debian 13 and nothing else: a root made by debootstrap, booted with its own systemd.
 
-Its network is its own loopback and nothing more, so that whatever it opens cannot be in anybody's way. What fetches packages
-(`apt-get`, `pip`) is the exception: it runs with the network of this machine, by the ways that are set up here.
+Its network is its own loopback and nothing more, so that whatever it opens cannot be in anybody's way. What fetches
+packages (`apt-get`, `pip`) is the exception: it runs with the network of this machine, by the ways set up here.
 """
 
 import contextlib

@@ -11,15 +11,17 @@ PAGE = Path(__file__).parents[2] / "deploy/README.md"
 FIRST = "From nothing to a first reading"
 _HERE = re.compile(r"<<'?(\w+)'?")
 _OWNER = "cd /; unset PGSSLMODE PGSSLROOTCERT; SKYLEDGER_DSN=dbname=skyledger runuser -u skyledger -- "
-_WORKER = "cd /etc/skyledger; . ./ingest-1.env; export SKYLEDGER_DSN SKYLEDGER_BROKER; systemctl stop skyledger-ingest@ingest-1; "
+_WORKER = (
+    "cd /etc/skyledger; . ./ingest-1.env; export SKYLEDGER_DSN SKYLEDGER_BROKER;"
+    " systemctl stop skyledger-ingest@ingest-1; timeout --preserve-status -s TERM 8 "
+)
 _TLS = "--ca ca.crt --cert ingest-1/ingest-1.crt --key ingest-1/ingest-1.key --client-id ingest-1"
 
 WALKED = {
     "skyledger station add": ("cd /etc/skyledger; {}", 0),
-    "skyledger pki list --expiring 60": ("cd /etc/skyledger; {}", 0),
     "skyledger pki ": ("cd /etc/skyledger; {}", 0),
     "skyledger db ": (_OWNER + "{}", 0),
-    "skyledger ingest run": (_WORKER + "timeout --preserve-status -s TERM 8 {}", 0),
+    "skyledger ingest run": (_WORKER + "{}", 0),
 }
 """How the walk types what stands outside the first section: who types it and where, and how it ends."""
 

@@ -66,8 +66,8 @@ def test_from_nothing_to_a_first_reading_and_all_else_on_the_page(wheels):
     characters = sum(len(line) + 1 for line in first)
     minutes = characters / CHARACTERS_A_MINUTE
     print(
-        f"{len(first)} commands, {characters} characters: {minutes:.1f} min of typing at {CHARACTERS_A_MINUTE} a minute;"
-        f" the machine itself took {machine_s:.0f} s"
+        f"{len(first)} commands, {characters} characters: {minutes:.1f} min of typing at {CHARACTERS_A_MINUTE} a"
+        f" minute; the machine itself took {machine_s:.0f} s"
     )
     assert minutes < MINUTES
 
@@ -78,7 +78,7 @@ def everything_runs(place):
         typed(place, f"systemctl start {job}")
     for unit in ("mosquitto", "skyledger-ingest@ingest-1", "station-agent"):
         typed(place, f"systemctl is-active {unit}")
-    assert "skyledger_messages" in typed(
+    assert "skyledger_ingest_messages_total" in typed(
         place, "python3 -c \"import urllib.request as r; print(r.urlopen('http://127.0.0.1:9464/metrics').read())\""
     )
     assert "UNIT" not in typed(place, "systemctl --failed --no-legend")
