@@ -20,6 +20,7 @@ Request = Annotated[
     typer.Option("--csr", help="Certificate signing request: the key stays where it is.", show_default=False),
 ]
 PKI = Path("pki")
+DASK = "/etc/skyledger-dask"
 
 
 def attach(parent: typer.Typer) -> None:
@@ -76,6 +77,24 @@ def worker(
     (target / "ca.crt").write_bytes(authority.certificate.read_bytes())
     typer.echo(f"worker {name}: good until {record.ends[:10]}, in {target}/")
     typer.echo(_to_the_broker(authority.access, restart=False))
+
+
+@app.command()
+def compute(
+    name: Annotated[str, typer.Argument(help="For people; Dask's scheduler, workers and users share the certificate.")],
+    days: Annotated[int, typer.Option(min=1)] = 825,
+    to: To = None,
+    folder: Folder = PKI,
+) -> None:
+    """Write a certificate for Dask's scheduler, workers and clients, of an authority that gives out nothing else."""
+    from deploy.pki import Authority, Kind  # noqa: PLC0415  needs the extra server
+    from deploy.pki.parcel import dask_configuration  # noqa: PLC0415
+
+    authority, target = Authority(folder), to or Path(name)
+    record = authority.issue(name, Kind.COMPUTE, folder=target, days=days)
+    (target / "ca.crt").write_bytes(authority.certificate.read_bytes())
+    (target / "tls.yaml").write_text(dask_configuration(name), encoding="utf-8")
+    typer.echo(f"compute {name}: good until {record.ends[:10]}; copy {target}/ to {DASK} and set DASK_CONFIG={DASK}")
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """A certificate authority in a folder: what it has given out is a file beside its key, nothing else is needed.
 
 Keys are ECDSA P-256 (RFC 5480), certificates X.509 v3 (RFC 5280): a certificate is good for a client or for a server,
-never for both, and the name of a station stands in its CN, which the broker takes as its user name.
+never for both (but for Dask, whose workers are both, and whose authority is another), and the name of a station stands
+in its CN, which the broker takes as its user name.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Kind(StrEnum):
     STATION = "station"
     WORKER = "worker"
     BROKER = "broker"
+    COMPUTE = "compute"
 
 
 class State(StrEnum):
@@ -186,6 +188,7 @@ class Authority:
             damaged.
         """
         _require_name(name, kind)
+        self._require_one_purpose(kind)
         other = next((r for r in self.records() if r.name == name and r.kind is not kind), None)
         if other is not None:
             raise DeployError(
@@ -264,6 +267,15 @@ class Authority:
         crl = builder.sign(self._key(), hashes.SHA256())
         _write(self.crl, crl.public_bytes(serialization.Encoding.PEM))
 
+    def _require_one_purpose(self, kind: Kind) -> None:
+        """Refuse to mix: whoever may compute, which is to run any program, must be nobody at the broker."""
+        given = {record.kind is Kind.COMPUTE for record in self.records()}
+        if given and given != {kind is Kind.COMPUTE}:
+            what = "for stations and broker" if kind is Kind.COMPUTE else "for computing"
+            raise DeployError(
+                f"{self.folder} is an authority {what}: make another with `skyledger pki init --pki FOLDER`"
+            )
+
     # --- what it keeps -------------------------------------------------------------------------
 
     def _own(self) -> x509.Certificate:
@@ -305,7 +317,8 @@ class Authority:
         begins, ends = now - _BACKDATED, now + timedelta(days=days)
         serial = x509.random_serial_number()
         server = kind is Kind.BROKER
-        use = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        use = both if kind is Kind.COMPUTE else both[:1] if server else both[1:]
         authority = self._key()
         builder = (
             x509.CertificateBuilder()
@@ -317,7 +330,7 @@ class Authority:
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(use), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
         )

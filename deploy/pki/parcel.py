@@ -56,6 +56,7 @@ The certificate is good until $ends. The key is this station's alone: if it is l
 and the certificate will be revoked. Wipe this folder from the carrier when you are done.
 """)
 _KEY: Final = "install -m 0600 -o station-agent -g station-agent $name.key /etc/station-agent/"
+_DASK: Final = Path(__file__).parents[1] / "dask" / "tls.yaml"
 _UNIT: Final = Path(__file__).parents[1] / "systemd" / "station-agent.service"
 
 
@@ -112,3 +113,8 @@ def write(
     lines = re.findall(r"^    (.*)$", install, re.MULTILINE)
     (folder / "install.sh").write_text("\n".join(("set -e", *lines, "")), encoding="utf-8")
     return folder
+
+
+def dask_configuration(name: str) -> str:
+    """Return Dask's configuration for a certificate of that name in /etc/skyledger-dask."""
+    return _DASK.read_text(encoding="utf-8").replace("dask.crt", f"{name}.crt").replace("dask.key", f"{name}.key")
