@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ CA_YEARS: Final = 20
 CRL_YEARS: Final = 10
 """A list that has ended shuts everybody out: it is made anew with every revocation, and lasts."""
 _INDEX: Final = "issued.jsonl"
+_HOST: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}")
 _BACKDATED: Final = timedelta(hours=25)
 """Stations' clocks may be behind."""
 
@@ -356,7 +358,7 @@ def _revoked(row: Record, when: str, reason: str) -> Record:
 
 def _require_name(name: str, kind: Kind) -> None:
     if kind is Kind.BROKER:
-        if not name or any(c.isspace() for c in name):
+        if not _HOST.fullmatch(name):
             raise DeployError(f"{name!r} is no name of a host: give the broker's name or address")
         return
     if not wire.NAME.fullmatch(name):

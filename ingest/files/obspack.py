@@ -22,6 +22,8 @@ from qc.schema import cause_attributes
 FORMAT: Final = "obspack"
 OWN: Final = "skyledger_"
 """What names of variables begin with that are skyledger's own beside ObsPack's."""
+MOST_BYTES: Final = 2**32
+"""Of one file in memory: a century of minutes of one gas has a tenth of that."""
 STAMPS: Final = ("start", "middle", "end")
 _SECONDS: Final = {"minute": 60, "hour": 3600, "day": 86_400}
 _NOT_FLAGGED: Final = ("", "-", "NA")
@@ -30,6 +32,12 @@ _NOT_FLAGGED: Final = ("", "-", "NA")
 def recognises(head: bytes) -> bool:
     """Whether a file begins like netCDF."""
     return head.startswith((b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF"))
+
+
+def _require_room(ds: xr.Dataset) -> None:
+    """Refuse what says that it is huge: what is not written costs no room in the file, but in memory it does."""
+    if ds.nbytes > MOST_BYTES:
+        raise ValueError(f"it says that it holds {ds.nbytes:,} bytes, at most {MOST_BYTES:,} are read")
 
 
 def read(path: Path, *, stamp: str | None, interval: np.timedelta64 | None) -> Record:
@@ -48,6 +56,7 @@ def read(path: Path, *, stamp: str | None, interval: np.timedelta64 | None) -> R
         with xr.open_dataset(
             path, engine="netcdf4", decode_times=False, decode_timedelta=False, mask_and_scale=True
         ) as ds:
+            _require_room(ds)
             ds.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise FileError(f"{path} cannot be read as netCDF: {error}; is it complete?") from error
