@@ -7,9 +7,11 @@ Source: NOAA GML, ObsPack documentation; headers of the files.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Final
 
+import netCDF4
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -34,10 +36,12 @@ def recognises(head: bytes) -> bool:
     return head.startswith((b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF"))
 
 
-def _require_room(ds: xr.Dataset) -> None:
+def _require_room(path: Path) -> None:
     """Refuse what says that it is huge: what is not written costs no room in the file, but in memory it does."""
-    if ds.nbytes > MOST_BYTES:
-        raise ValueError(f"it says that it holds {ds.nbytes:,} bytes, at most {MOST_BYTES:,} are read")
+    with netCDF4.Dataset(path) as ds:
+        size = sum(math.prod(one.shape) * getattr(one.dtype, "itemsize", 1) for one in ds.variables.values())
+    if size > MOST_BYTES:
+        raise ValueError(f"it says that it holds {size:,} bytes, at most {MOST_BYTES:,} are read")
 
 
 def read(path: Path, *, stamp: str | None, interval: np.timedelta64 | None) -> Record:
@@ -53,10 +57,10 @@ def read(path: Path, *, stamp: str | None, interval: np.timedelta64 | None) -> R
         How long one is, where the file does not say.
     """
     try:
+        _require_room(path)
         with xr.open_dataset(
             path, engine="netcdf4", decode_times=False, decode_timedelta=False, mask_and_scale=True
         ) as ds:
-            _require_room(ds)
             ds.load()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise FileError(f"{path} cannot be read as netCDF: {error}; is it complete?") from error

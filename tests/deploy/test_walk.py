@@ -63,6 +63,8 @@ def test_from_nothing_to_a_first_reading_and_all_else_on_the_page(wheels):
             if command.section != FIRST and elsewhere(command.text) is None:
                 line, ends = typed_as(command)
                 typed(place, line, ends=ends)
+        typed(place, "apt-get install -y --no-install-recommends docker-compose")
+        typed(place, "cd /root/files; docker-compose -f compose.yaml config -q")
     characters = sum(len(line) + 1 for line in first)
     minutes = characters / CHARACTERS_A_MINUTE
     print(
