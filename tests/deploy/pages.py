@@ -12,8 +12,10 @@ FIRST = "From nothing to a first reading"
 _HERE = re.compile(r"<<'?(\w+)'?")
 _OWNER = "cd /; unset PGSSLMODE PGSSLROOTCERT; SKYLEDGER_DSN=dbname=skyledger runuser -u skyledger -- "
 _WORKER = (
-    "cd /etc/skyledger; . ./ingest-1.env; export SKYLEDGER_DSN SKYLEDGER_BROKER;"
-    " systemctl stop skyledger-ingest@ingest-1; timeout --preserve-status -s TERM 8 "
+    "systemctl stop skyledger-ingest@ingest-1;"
+    f" P=$({_OWNER}skyledger db user incoming --role ingest);"
+    " cd /etc/skyledger; export SKYLEDGER_BROKER=mqtt.example.org:8883;"
+    " export SKYLEDGER_DSN=postgresql://incoming:$P@localhost/skyledger; timeout --preserve-status -s TERM 8 "
 )
 _TLS = "--ca ca.crt --cert ingest-1/ingest-1.crt --key ingest-1/ingest-1.key --client-id ingest-1"
 

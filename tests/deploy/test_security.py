@@ -6,7 +6,7 @@ import logging
 import re
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import netCDF4
@@ -237,11 +237,13 @@ def test_what_a_station_says_forges_no_line_of_the_log_and_stops_nothing(migrate
             event(FORGED, detail={FORGED: FORGED}, spool="e", seq=3),
             b'{"v":1,"spool":"s","seq":' + b"9" * 5000 + b',"t":[],"q":{}}',
         ]
-        one.deliver(hostile[:2] + hostile[3:], again=30)
-        one.deliver(hostile[2:3], kind=Said.EVENT, again=30)
+        one.deliver(hostile[:2] + hostile[3:])
+        one.deliver(hostile[2:3], kind=Said.EVENT)
+        hung_up = threading.Event()
+        thief._client.on_disconnect = lambda *_: hung_up.set()
         thief.send(batch(samples(2), spool="i", seq=1), instrument=FORGED, qos=0)  # Mosquitto hangs up on such a topic
         assert one.deliver([batch(samples(20, first=1_790_000_500), spool="after")]) == ["stored"]
-        time.sleep(0.5)
+        assert hung_up.wait(10)
     assert consumer.tally.stored >= 1
     lines = [record.getMessage() for record in caplog.records]
     assert lines

@@ -62,7 +62,10 @@ def test_from_nothing_to_a_first_reading_and_all_else_on_the_page(wheels):
         for command in commands():
             if command.section != FIRST and elsewhere(command.text) is None:
                 line, ends = typed_as(command)
-                typed(place, line, ends=ends)
+                said = typed(place, line, ends=ends)
+                if command.text.startswith("skyledger ingest run"):  # goes on until it is stopped
+                    assert "connected to the broker mqtt.example.org:8883" in said
+                    assert "messages stored" in said
         typed(place, "apt-get install -y --no-install-recommends docker-compose")
         typed(place, "cd /root/files; docker-compose -f compose.yaml config -q")
     characters = sum(len(line) + 1 for line in first)
