@@ -22,6 +22,9 @@ def test_the_page_has_its_first_section_and_more():
     assert first[0].text == "apt-get update"
     assert "SELECT" in first[-1].text
     assert len(COMMANDS) > len(first) + 10
+    characters = sum(len(command.text) + 1 for command in first)
+    said = " ".join(pages.PAGE.read_text("utf-8").split())
+    assert f"{len(first)} commands, {characters:,} characters" in said
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.section != pages.FIRST], ids=lambda c: c.text)
