@@ -59,6 +59,9 @@ lock: env
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) \
 		$(addprefix --extra ,$(LOCKED_EXTRAS)) --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
+		--constraint requirements.lock --extra server --extra science --output-file deploy/requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) \
 		--extra compliance --extra peers --output-file .ci/compliance.lock
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
@@ -67,3 +70,6 @@ lock: env
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.12 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) \
 		--extra interchange --output-file .ci/primap2.lock
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade) \
+		--extra machines --output-file .ci/machines.lock

@@ -71,11 +71,13 @@ def user(conn: Connection, name: str, role: Role, *, connections: int, password:
     password = password or secrets.token_urlsafe(24)
     verifier = conn.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
     who = sql.Identifier(name)
-    options = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE CONNECTION LIMIT {} PASSWORD {}").format(
-        sql.Literal(connections), sql.Literal(verifier)
-    )
-    there = conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone() is not None
+    options = sql.SQL("LOGIN CONNECTION LIMIT {} PASSWORD {}").format(sql.Literal(connections), sql.Literal(verifier))
+    there = conn.execute(
+        "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = %s", [name]
+    ).fetchone()
     verb = sql.SQL("ALTER ROLE" if there else "CREATE ROLE")
+    if there is None or there[0]:  # who is no superuser may not even say that somebody else is to be none
+        options = sql.SQL("NOSUPERUSER NOCREATEDB NOCREATEROLE ") + options
     try:
         with conn.transaction():
             conn.execute(sql.SQL("{} {} {}").format(verb, who, options))

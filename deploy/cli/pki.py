@@ -1,10 +1,12 @@
 """`skyledger pki init|broker|worker|renew|revoke|list`: the certificates of a network."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from deploy.errors import DeployError
 
 app = typer.Typer(
     help="Certificates: authority, broker, ingest workers; stations by `station add`.", no_args_is_help=True
@@ -18,6 +20,7 @@ Request = Annotated[
     typer.Option("--csr", help="Certificate signing request: the key stays where it is.", show_default=False),
 ]
 PKI = Path("pki")
+DASK = "/etc/skyledger-dask"
 
 
 def attach(parent: typer.Typer) -> None:
@@ -77,6 +80,24 @@ def worker(
 
 
 @app.command()
+def compute(
+    name: Annotated[str, typer.Argument(help="For people; Dask's scheduler, workers and users share the certificate.")],
+    days: Annotated[int, typer.Option(min=1)] = 825,
+    to: To = None,
+    folder: Folder = PKI,
+) -> None:
+    """Write a certificate for Dask's scheduler, workers and clients, of an authority that gives out nothing else."""
+    from deploy.pki import Authority, Kind  # noqa: PLC0415  needs the extra server
+    from deploy.pki.parcel import dask_configuration  # noqa: PLC0415
+
+    authority, target = Authority(folder), to or Path(name)
+    record = authority.issue(name, Kind.COMPUTE, folder=target, days=days)
+    (target / "ca.crt").write_bytes(authority.certificate.read_bytes())
+    (target / "tls.yaml").write_text(dask_configuration(name), encoding="utf-8")
+    typer.echo(f"compute {name}: good until {record.ends[:10]}; copy {target}/ to {DASK} and set DASK_CONFIG={DASK}")
+
+
+@app.command()
 def renew(
     name: str,
     days: Annotated[int, typer.Option(min=1)] = 825,
@@ -109,14 +130,26 @@ def revoke(
 
 
 @app.command("list")
-def listed(folder: Folder = PKI) -> None:
+def listed(
+    folder: Folder = PKI,
+    expiring: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Only what ends within so many days and has no successor; any there is makes this fail."
+        ),
+    ] = None,
+) -> None:
     """Say what was given out, and what it is worth now."""
     from deploy.pki import Authority  # noqa: PLC0415  needs the extra server
 
-    now = datetime.now(UTC)
-    for record in Authority(folder).records():
+    now, authority = datetime.now(UTC), Authority(folder)
+    found = authority.records() if expiring is None else authority.ending(now + timedelta(days=expiring))
+    for record in found:
         why = f"  {record.revoked[:10]} {record.reason}" if record.revoked else ""
         typer.echo(f"{record.name:<24} {record.kind:<8} {record.state(now):<8} until {record.ends[:10]}{why}")
+    if expiring is not None and found:
+        names = ", ".join(record.name for record in found)
+        raise DeployError(f"{len(found)} end within {expiring} days: `skyledger pki renew NAME` for {names}")
 
 
 def _to_the_broker(file: Path, *, restart: bool) -> str:

@@ -243,7 +243,12 @@ def _run_all(run: Run, missing: list[tuple[Path, int]], scheduler: str, workers:
         return
     from dask import distributed  # noqa: PLC0415  slow to import, and not needed on one machine
 
-    with distributed.Client(scheduler) as client:
+    try:
+        client = distributed.Client(scheduler)
+    except (OSError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
+        msg = f"--scheduler {scheduler}: nobody answers there ({error}); expected 'processes' or tcp://host:8786"
+        raise DeployError(msg) from error
+    with client:
         tasks = [client.submit(piece, run, str(path), first, pure=False) for path, first in missing]
         for task in distributed.as_completed(tasks):
             yield task.result()

@@ -1,7 +1,8 @@
 """A certificate authority in a folder: what it has given out is a file beside its key, nothing else is needed.
 
 Keys are ECDSA P-256 (RFC 5480), certificates X.509 v3 (RFC 5280): a certificate is good for a client or for a server,
-never for both, and the name of a station stands in its CN, which the broker takes as its user name.
+never for both (but for Dask, whose workers are both, and whose authority is another), and the name of a station stands
+in its CN, which the broker takes as its user name.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +31,7 @@ CA_YEARS: Final = 20
 CRL_YEARS: Final = 10
 """A list that has ended shuts everybody out: it is made anew with every revocation, and lasts."""
 _INDEX: Final = "issued.jsonl"
+_HOST: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}")
 _BACKDATED: Final = timedelta(hours=25)
 """Stations' clocks may be behind."""
 
@@ -39,6 +42,7 @@ class Kind(StrEnum):
     STATION = "station"
     WORKER = "worker"
     BROKER = "broker"
+    COMPUTE = "compute"
 
 
 class State(StrEnum):
@@ -140,9 +144,17 @@ class Authority:
         return self.folder / "acl"
 
     def records(self) -> list[Record]:
-        """Return all that was given out, in order."""
-        lines = (self.folder / _INDEX).read_text(encoding="utf-8").splitlines()
+        """Return all that was given out, in order; raises DeployError where its list cannot be read."""
+        try:
+            lines = (self.folder / _INDEX).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise DeployError(f"the authority's list cannot be read: {error}; run as who owns {self.folder}") from error
         return [Record(**{**row, "kind": Kind(row["kind"])}) for row in map(json.loads, lines)]
+
+    def ending(self, limit: datetime) -> list[Record]:
+        """Return the certificates that end before a time, or have ended, and whose name has none that lasts longer."""
+        newest = {row.name: row for row in self.records() if not row.revoked}
+        return [row for row in newest.values() if datetime.fromisoformat(row.ends) < limit]
 
     def issue(
         self,
@@ -178,6 +190,7 @@ class Authority:
             damaged.
         """
         _require_name(name, kind)
+        self._require_one_purpose(kind)
         other = next((r for r in self.records() if r.name == name and r.kind is not kind), None)
         if other is not None:
             raise DeployError(
@@ -256,6 +269,15 @@ class Authority:
         crl = builder.sign(self._key(), hashes.SHA256())
         _write(self.crl, crl.public_bytes(serialization.Encoding.PEM))
 
+    def _require_one_purpose(self, kind: Kind) -> None:
+        """Refuse to mix: whoever may compute, which is to run any program, must be nobody at the broker."""
+        given = {record.kind is Kind.COMPUTE for record in self.records()}
+        if given and given != {kind is Kind.COMPUTE}:
+            what = "for stations and broker" if kind is Kind.COMPUTE else "for computing"
+            raise DeployError(
+                f"{self.folder} is an authority {what}: make another with `skyledger pki init --pki FOLDER`"
+            )
+
     # --- what it keeps -------------------------------------------------------------------------
 
     def _own(self) -> x509.Certificate:
@@ -297,7 +319,8 @@ class Authority:
         begins, ends = now - _BACKDATED, now + timedelta(days=days)
         serial = x509.random_serial_number()
         server = kind is Kind.BROKER
-        use = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        use = both if kind is Kind.COMPUTE else both[:1] if server else both[1:]
         authority = self._key()
         builder = (
             x509.CertificateBuilder()
@@ -309,7 +332,7 @@ class Authority:
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(use), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
         )
@@ -335,7 +358,7 @@ def _revoked(row: Record, when: str, reason: str) -> Record:
 
 def _require_name(name: str, kind: Kind) -> None:
     if kind is Kind.BROKER:
-        if not name or any(c.isspace() for c in name):
+        if not _HOST.fullmatch(name):
             raise DeployError(f"{name!r} is no name of a host: give the broker's name or address")
         return
     if not wire.NAME.fullmatch(name):

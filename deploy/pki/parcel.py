@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -11,6 +12,8 @@ from deploy.errors import DeployError
 from deploy.pki.authority import Authority, Kind
 
 PORT: Final = 8883
+SIMULATED: Final = "simulated"
+"""The driver of an instrument that does not exist: it reads no file."""
 _AGENT: Final = Template("""\
 # $name: installed as /etc/station-agent/agent.toml
 station = "$name"
@@ -31,19 +34,19 @@ path = "/var/lib/station-agent/spool.db"
 [[instrument]]
 name = $driver
 driver = $driver
-path = $path
+$source
 """)
 _INSTALL: Final = Template("""\
-Station $name. Type these lines as root, in this folder.
+Station $name. Type as root, in this folder, `sh install.sh`, or its lines:
 
-    useradd --system --home-dir /var/lib/station-agent --shell /usr/sbin/nologin station-agent
+    id -u station-agent || useradd --system --home-dir /var/lib/station-agent --shell /usr/sbin/nologin station-agent
     install -d -m 0750 -o station-agent -g station-agent /etc/station-agent /var/lib/station-agent
     install -m 0640 -o station-agent -g station-agent agent.toml ca.crt $name.crt /etc/station-agent/
     $key
     python3 -m venv /opt/skyledger
     /opt/skyledger/bin/pip install skyledger
     /opt/skyledger/bin/station-agent check --config /etc/station-agent/agent.toml
-    /opt/skyledger/bin/station-agent doctor --config /etc/station-agent/agent.toml
+    /opt/skyledger/bin/station-agent doctor --config /etc/station-agent/agent.toml || true
     cp station-agent.service /etc/systemd/system/
     systemctl enable --now station-agent
     /opt/skyledger/bin/station-agent status --config /etc/station-agent/agent.toml
@@ -53,6 +56,7 @@ The certificate is good until $ends. The key is this station's alone: if it is l
 and the certificate will be revoked. Wipe this folder from the carrier when you are done.
 """)
 _KEY: Final = "install -m 0600 -o station-agent -g station-agent $name.key /etc/station-agent/"
+_DASK: Final = Path(__file__).parents[1] / "dask" / "tls.yaml"
 _UNIT: Final = Path(__file__).parents[1] / "systemd" / "station-agent.service"
 
 
@@ -99,10 +103,18 @@ def write(
     folder.chmod(0o700)
     (folder / "ca.crt").write_bytes(authority.certificate.read_bytes())
     (folder / "station-agent.service").write_bytes(_UNIT.read_bytes())
-    quoted = {"host": json.dumps(host), "driver": json.dumps(driver), "path": json.dumps(path)}
+    source = "interval = 1.0" if driver == SIMULATED else f"path = {json.dumps(path)}"
+    quoted = {"host": json.dumps(host), "driver": json.dumps(driver), "source": source}
     text = _AGENT.substitute(name=name, port=port, **quoted)
     (folder / "agent.toml").write_text(text, encoding="utf-8")
     key = Template(_KEY).substitute(name=name) if request is None else "# the key was made here and is in its place"
     install = _INSTALL.substitute(name=name, ends=record.ends[:10], key=key)
     (folder / "INSTALL.txt").write_text(install, encoding="utf-8")
+    lines = re.findall(r"^    (.*)$", install, re.MULTILINE)
+    (folder / "install.sh").write_text("\n".join(("set -e", *lines, "")), encoding="utf-8")
     return folder
+
+
+def dask_configuration(name: str) -> str:
+    """Return Dask's configuration for a certificate of that name in /etc/skyledger-dask."""
+    return _DASK.read_text(encoding="utf-8").replace("dask.crt", f"{name}.crt").replace("dask.key", f"{name}.key")

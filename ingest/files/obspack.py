@@ -7,9 +7,11 @@ Source: NOAA GML, ObsPack documentation; headers of the files.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Final
 
+import netCDF4
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ from qc.schema import cause_attributes
 FORMAT: Final = "obspack"
 OWN: Final = "skyledger_"
 """What names of variables begin with that are skyledger's own beside ObsPack's."""
+MOST_BYTES: Final = 2**32
+"""Of one file in memory: a century of minutes of one gas has a tenth of that."""
 STAMPS: Final = ("start", "middle", "end")
 _SECONDS: Final = {"minute": 60, "hour": 3600, "day": 86_400}
 _NOT_FLAGGED: Final = ("", "-", "NA")
@@ -30,6 +34,14 @@ _NOT_FLAGGED: Final = ("", "-", "NA")
 def recognises(head: bytes) -> bool:
     """Whether a file begins like netCDF."""
     return head.startswith((b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF"))
+
+
+def _require_room(path: Path) -> None:
+    """Refuse what says that it is huge: what is not written costs no room in the file, but in memory it does."""
+    with netCDF4.Dataset(path) as ds:
+        size = sum(math.prod(one.shape) * getattr(one.dtype, "itemsize", 1) for one in ds.variables.values())
+    if size > MOST_BYTES:
+        raise ValueError(f"it says that it holds {size:,} bytes, at most {MOST_BYTES:,} are read")
 
 
 def read(path: Path, *, stamp: str | None, interval: np.timedelta64 | None) -> Record:
@@ -45,6 +57,7 @@ def read(path: Path, *, stamp: str | None, interval: np.timedelta64 | None) -> R
         How long one is, where the file does not say.
     """
     try:
+        _require_room(path)
         with xr.open_dataset(
             path, engine="netcdf4", decode_times=False, decode_timedelta=False, mask_and_scale=True
         ) as ds:

@@ -6,7 +6,6 @@ import csv
 import io
 import math
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import xarray as xr
 from inversion.errors import FaultsError, InversionError
 from inversion.inventory.entry import NOTATION_KEYS, InventoryError, Period, category
 from inversion.inventory.prefectures import region
+from inversion.inventory.workbook import opened
 
 UNITS: Final = {
     "kt": ("kt", 1.0), "Gg": ("kt", 1.0), "t": ("kt", 1e-3), "Mt": ("kt", 1e3), "1e4 t": ("kt", 10.0),
@@ -275,18 +275,12 @@ def _cells(file: Path, sheet: str | None) -> list[Sequence[Any]]:
             return list(csv.reader(io.StringIO(decoded(file, "utf-8-sig", InventoryError)), strict=True))
         except csv.Error as error:
             raise InventoryError(file.name, [f"It is no CSV ({error})."]) from error
-    try:
-        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise InventoryError(file.name, [f"It is no workbook ({error}): save it as .xlsx."]) from error
-    try:
+    with opened(file) as book:
         if sheet is None and len(book.sheetnames) > 1:
             raise InventoryError(file.name, [f"It has several sheets ({', '.join(book.sheetnames)}): choose one."])
         if sheet is not None and sheet not in book.sheetnames:
             raise InventoryError(file.name, [f"It has no sheet {sheet!r}, but {', '.join(book.sheetnames)}."])
         return list(book[sheet or book.sheetnames[0]].iter_rows(values_only=True))
-    finally:
-        book.close()
 
 
 def _text(row: Sequence[Any], index: int) -> str:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
+import xml.etree.ElementTree as ET
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import openpyxl
 from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
 
 from inversion.inventory.entry import InventoryError
+
+MOST_UNPACKED: Final = 256 * 2**20
+"""Bytes a workbook may have when unpacked: the largest ledgers have a tenth; beyond it memory is at risk."""
+_DECLARES: Final = re.compile(rb"<!(?:DOCTYPE|ENTITY)")
 
 Rows = list[tuple[Any, ...]]
 """Values of a sheet, row by row."""
@@ -36,14 +43,43 @@ def opened(path: str | Path) -> Iterator[Any]:
         with warnings.catch_warnings():
             # openpyxl says what of a workbook's looks it does not know; only its values matter here.
             warnings.simplefilter("ignore", UserWarning)
+            require_harmless(file)
             book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, OSError) as error:
-        sentence = f"It is no xlsx workbook ({error}): open it in a spreadsheet and save it as xlsx, or save it as CSV."
-        raise InventoryError(file.name, [sentence]) from error
+    except (InvalidFileException, zipfile.BadZipFile, zlib.error, ET.ParseError, KeyError, OSError) as error:
+        raise _none(file, error) from error
     try:
         yield book
+    except (zipfile.BadZipFile, zlib.error, ET.ParseError) as error:  # sheets are unpacked as they are read
+        raise _none(file, error) from error
     finally:
         book.close()
+
+
+def require_harmless(file: Path) -> None:
+    """Refuse a workbook that unpacks without end, or whose XML declares entities, before any of it is read as XML.
+
+    Raises
+    ------
+    InventoryError
+        Where it does: no spreadsheet writes such.
+    BadZipFile
+        Where it is no archive at all.
+    """
+    with zipfile.ZipFile(file) as archive:
+        size = sum(part.file_size for part in archive.infolist())  # more than that zipfile does not unpack
+        if size > MOST_UNPACKED:
+            sentence = f"It unpacks to {size:,} bytes, at most {MOST_UNPACKED:,} are read: save the sheet as CSV."
+            raise InventoryError(file.name, [sentence])
+        for part in archive.infolist():
+            with archive.open(part) as content:
+                if part.filename.endswith((".xml", ".rels")) and _DECLARES.search(content.read(4096)):
+                    sentence = f"Its part {part.filename!r} declares entities, as no spreadsheet does: it is not read."
+                    raise InventoryError(file.name, [sentence])
+
+
+def _none(file: Path, error: Exception) -> InventoryError:
+    sentence = f"It is no xlsx workbook ({error}): open it in a spreadsheet and save it as xlsx, or save it as CSV."
+    return InventoryError(file.name, [sentence])
 
 
 def rows(sheet: Any) -> Rows:

@@ -191,3 +191,28 @@ def test_a_folder_that_holds_something_is_left_alone(authority, tmp_path):
         with pytest.raises(DeployError, match="expected a name, or a name and port"):
             parcel.write(authority, "wuhan", broker=broker, folder=tmp_path / "wuhan", **options)
     assert not authority.records()
+
+
+def test_a_parcel_can_be_installed_by_its_script_and_tried_without_an_instrument(authority, tmp_path):
+    made = parcel.write(
+        authority,
+        "lin-an",
+        broker="mqtt.example.org",
+        driver="simulated",
+        path="/x",
+        days=30,
+        folder=tmp_path / "lin-an",
+    )
+    typed = [line[4:] for line in (made / "INSTALL.txt").read_text().splitlines() if line.startswith("    ")]
+    assert (made / "install.sh").read_text().splitlines() == ["set -e", *typed]
+    assert subprocess.run(["sh", "-n", made / "install.sh"], check=False).returncode == 0
+    text = (made / "agent.toml").read_text().replace("/etc/station-agent/", f"{made}/")
+    (tmp_path / "agent.toml").write_text(text.replace("/var/lib/station-agent", str(tmp_path)))
+    (only,) = config.read_config(tmp_path / "agent.toml").instruments
+    assert (only.name, only.driver) == ("simulated", "simulated")
+
+
+def test_an_authority_whose_list_is_another_users_is_refused_in_a_sentence(authority):
+    (authority.folder / "issued.jsonl").unlink()
+    with pytest.raises(DeployError, match=r"the authority's list cannot be read: .*; run as who owns"):
+        authority.records()

@@ -109,5 +109,5 @@ def test_files_that_are_something_else(tmp_path):
     assert len(read(path, encoding="gb18030", **mapping).activities) == 3
     broken = tmp_path / "broken.xlsx"
     broken.write_bytes(b"no workbook")
-    with pytest.raises(InventoryError, match="no workbook"):
+    with pytest.raises(InventoryError, match="no xlsx workbook"):
         read_sheet(broken, of="CN-ZJ", period="2019", sectors=SECTORS)

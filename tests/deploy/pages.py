@@ -1,0 +1,84 @@
+"""The commands printed in the operator's page, and what each of them is tested by.
+
+A command is a line of an indented block; a here-document belongs to its command.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "deploy/README.md"
+FIRST = "From nothing to a first reading"
+_HERE = re.compile(r"<<'?(\w+)'?")
+_OWNER = "cd /; unset PGSSLMODE PGSSLROOTCERT; SKYLEDGER_DSN=dbname=skyledger runuser -u skyledger -- "
+_WORKER = (
+    "systemctl stop skyledger-ingest@ingest-1;"
+    f" P=$({_OWNER}skyledger db user incoming --role ingest);"
+    " cd /etc/skyledger; export SKYLEDGER_BROKER=mqtt.example.org:8883;"
+    " export SKYLEDGER_DSN=postgresql://incoming:$P@localhost/skyledger; timeout --preserve-status -s TERM 8 "
+)
+_TLS = "--ca ca.crt --cert ingest-1/ingest-1.crt --key ingest-1/ingest-1.key --client-id ingest-1"
+
+WALKED = {
+    "skyledger station add": ("cd /etc/skyledger; {}", 0),
+    "skyledger pki ": ("cd /etc/skyledger; {}", 0),
+    "skyledger db ": (_OWNER + "{}", 0),
+    "skyledger ingest run": (_WORKER + "{}", 0),
+}
+"""How the walk types what stands outside the first section: who types it and where, and how it ends."""
+
+ELSEWHERE: dict[str, str] = {}
+"""What is executed by a test of its own: the beginning of the command, and the test."""
+
+FILLED = {
+    "--dsn …": "",
+    "--broker …": _TLS,
+    " …": f" {_TLS}",
+}
+"""What a reader fills in."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, and the heading it stands under."""
+
+    section: str
+    text: str
+
+
+def commands(page=PAGE):
+    found, section, lines, here, fenced = [], "", [], None, False
+    for line in page.read_text("utf-8").splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced:
+            continue
+        elif line.startswith("#"):
+            section = line.lstrip("# ")
+        elif line.startswith("    "):
+            lines.append(line[4:])
+            if here is None and (opened := _HERE.search(line)):
+                here = opened[1]
+            elif here is not None and line.strip() == here:
+                here = None
+            if here is None and not line.endswith("\\"):
+                found.append(Command(section, "\n".join(lines)))
+                lines = []
+    assert not lines, lines
+    return found
+
+
+def elsewhere(text):
+    """Return the test that executes a command, None where it is the walk."""
+    return next((test for beginning, test in ELSEWHERE.items() if text.startswith(beginning)), None)
+
+
+def typed_as(command):
+    """Return what the walk types for a command, and the status it ends with; raises KeyError where nothing is known."""
+    for beginning, (form, ends) in WALKED.items():
+        if command.text.startswith(beginning):
+            text = command.text
+            for blank, filled in FILLED.items():
+                text = text.replace(blank, filled)
+            return form.format(text), ends
+    raise KeyError(f"{command.section}: {command.text!r} is executed by no test: teach tests/deploy/pages.py how")
