@@ -1,0 +1,82 @@
+"""`skyledger inventory`: ledgers read and compared, made from energy balances, laid over a grid."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_File = Annotated[Path, typer.Argument(help="A ledger: CSV, CEADs, UNFCCC, EDGAR, primap2.")]
+_Category = Annotated[str, typer.Option(help='IPCC 2006 category that parts are added up to; "0" for the total.')]
+_Mapping = Annotated[Path | None, typer.Option(help="TOML file that maps a CSV's columns.")]
+_Encoding = Annotated[str | None, typer.Option(help="Of a CSV; gb18030 for Chinese spreadsheets.")]
+
+
+def attach(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    group = typer.Typer(help="Statistical inventories: read, compare, make from a balance, lay over a grid.")
+    for command in (read, compare, balance, grid):
+        group.command()(command)
+    app.add_typer(group, name="inventory")
+
+
+def read(
+    file: _File,
+    *,
+    mapping: _Mapping = None,
+    encoding: _Encoding = None,
+    form: Annotated[str, typer.Option("--format", help="Where the file's name does not say it.")] = "auto",
+    vintage: Annotated[str | None, typer.Option(help="Submission.")] = None,
+    category: _Category = "0",
+    to: Annotated[Path | None, typer.Option(help="Write it as .csv, or as .yaml for primap2.")] = None,
+) -> None:
+    """Say what is in a ledger, and every fault of it; write it in another form."""
+    from deploy.jobs import inventory as job  # noqa: PLC0415  needs the extra science
+
+    book = job.read_ledger(job.Ledger(file, form, mapping, encoding, vintage))
+    typer.echo("\n".join(job.summary(book, category)))
+    if to is not None:
+        typer.echo(f"\nwritten: {job.written(book, to)}")
+
+
+def compare(
+    old: _File,
+    new: Annotated[Path, typer.Argument(help="A later submission of it.")],
+    *,
+    mapping: _Mapping = None,
+    encoding: _Encoding = None,
+    category: _Category = "0",
+    gas: Annotated[str | None, typer.Option(help="Where they hold several.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write all differences to this netCDF file.")] = None,
+) -> None:
+    """Say what was recalculated from one submission to the next, the largest change first."""
+    from deploy.jobs import inventory as job  # noqa: PLC0415  needs the extra science
+
+    before, after = (job.read_ledger(job.Ledger(file, "auto", mapping, encoding)) for file in (old, new))
+    table, lines = job.differences(before, after, category, gas)
+    typer.echo("\n".join(lines))
+    if output is not None:
+        table.to_netcdf(output)
+        typer.echo(f"\nwritten: {output}")
+
+
+def balance(config: Annotated[Path, typer.Argument(help="TOML file: balances, factors, correlations.")]) -> None:
+    """Make an inventory from energy balances: entries, σ by both approaches, and what they hang on."""
+    from deploy.jobs import inventory as job  # noqa: PLC0415  needs the extra science
+
+    _, written, lines = job.make(job.read_balance(config))
+    typer.echo("\n".join([*lines, "", *(f"written: {path}" for path in written)]))
+
+
+def grid(
+    config: Annotated[Path, typer.Argument(help="TOML file: ledger, categories, grid, proxies, profiles.")],
+) -> None:
+    """Lay a ledger over a grid and over the year, mass conserved: a flux file for `skyledger invert`."""
+    from deploy.jobs import inventory as job  # noqa: PLC0415  needs the extra science
+
+    settings = job.read_grid(config)
+    ds = job.lay(settings)
+    settings.output.parent.mkdir(parents=True, exist_ok=True)
+    ds.to_netcdf(settings.output)
+    typer.echo(
+        "\n".join([f"{ds.attrs['source']}, {ds.attrs['period']}", *job.masses(ds), f"written: {settings.output}"])
+    )

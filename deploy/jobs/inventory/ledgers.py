@@ -1,0 +1,159 @@
+"""Ledgers from files: which, how read, what is in them, and what one says that another does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import xarray as xr
+
+from deploy.errors import DeployError
+from inversion import inventory as inventories
+from inversion.inventory import Inventory
+from qc.document import Table
+
+_MOST: Final = 12
+"""Most labels of a kind that are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A file and how it is read."""
+
+    file: Path
+    format: str = "auto"
+    mapping: Path | None = None
+    encoding: str | None = None
+    vintage: str | None = None
+
+    @classmethod
+    def of(cls, table: Table, folder: Path) -> Ledger:
+        """Return what a table of a configuration says: ``file``, and what the reader is told."""
+        file, mapping = table.text("file"), table.text("mapping", None)
+        ledger = cls(
+            file=folder / (file or ""),
+            format=table.text("format", "auto", among=("auto", *inventories.FORMATS)),
+            mapping=None if mapping is None else folder / mapping,
+            encoding=table.text("encoding", None),
+            vintage=table.text("vintage", None),
+        )
+        table.close()
+        return ledger
+
+
+def read_ledger(ledger: Ledger) -> Inventory:
+    """Return the inventory of a file; of a CSV or a primap2 file, which say it themselves, only one vintage if asked.
+
+    Raises
+    ------
+    DeployError, InventoryError
+        One sentence for each fault, with its place.
+    """
+    for path in (ledger.file, ledger.mapping):
+        if path is not None and not path.is_file():
+            msg = f"there is no file {path.name}; give the path of a ledger, or of the mapping of its columns"
+            raise DeployError(msg)
+    options = {"mapping": ledger.mapping, "encoding": ledger.encoding}
+    if ledger.format in ("ceads", "unfccc", "edgar") or ledger.file.suffix.casefold() in (".xlsx", ".xlsm"):
+        return inventories.read(ledger.file, ledger.format, vintage=ledger.vintage, **options)
+    book = inventories.read(ledger.file, ledger.format, **options)
+    chosen = book.select(vintage=ledger.vintage)
+    if not chosen.entries:
+        there = ", ".join(sorted({repr(entry.vintage) for entry in book.entries}))
+        msg = f"{ledger.file.name} has no vintage {ledger.vintage!r}; it has {there or 'no entries at all'}"
+        raise DeployError(msg)
+    return chosen
+
+
+def summary(book: Inventory, category: str) -> list[str]:
+    """Return what a ledger holds, for a terminal: its entries by kind, and the sums of a category by region.
+
+    Parameters
+    ----------
+    book : Inventory
+    category : str
+        IPCC 2006; "0" for the total.
+    """
+    keys = Counter(entry.notation for entry in book.entries if entry.notation)
+    without = sum(e.value is not None and e.deviation is None for e in book.entries)
+    lines = [f"{book.name}: {len(book.entries)} entries"]
+    for kind in ("gas", "period", "vintage", "source", "scope"):
+        found = sorted({str(getattr(entry, kind)) for entry in book.entries if str(getattr(entry, kind))})
+        lines.append(f"  {kind:8} {_listed(found)}")
+    lines.append(f"  {'notation':8} {', '.join(f'{key} {count}' for key, count in sorted(keys.items())) or 'none'}")
+    lines += [f"  {without} values have no uncertainty (`sigma_percent` supposes one)"] if without else []
+    lines += [f"  note: {note}" for note in book.notes]
+    added = inventories.totals(book, category) if any(e.part for e in book.entries) else book.select(category=category)
+    rows = [e for e in added.entries if e.scope == 1 and e.category == category]
+    lines += (
+        ["", f"category {category}, kt"] if rows else ["", f"category {category}: no entry; `--total` names another"]
+    )
+    for entry in sorted(rows, key=lambda e: (e.gas, e.period, e.vintage, e.region)):
+        sigma = "" if entry.deviation is None else f" ± {entry.deviation:.4g}"
+        value = entry.notation if entry.value is None else f"{entry.value:.6g}{sigma}"
+        lines.append(f"  {entry.region:8} {entry.gas:4} {entry.period!s:10} {entry.vintage:10} {value}")
+    return lines
+
+
+def differences(old: Inventory, new: Inventory, category: str, gas: str | None) -> tuple[xr.Dataset, list[str]]:
+    """Return the recalculation between two submissions, and its lines, the largest change first.
+
+    Parameters
+    ----------
+    old, new : Inventory
+        Where neither names its vintage, or both name the same, they are told apart by their files' names.
+    category : str
+        Parts are added up to it; "" for each entry's own.
+    gas : str, optional
+    """
+    names = [_vintage(book) for book in (old, new)]
+    if names[0] == names[1]:
+        names = [f"{old.name}", f"{new.name}"] if old.name != new.name else ["old", "new"]
+    books = [
+        inventories.named(inventories.totals(book, category or None), name)
+        for book, name in zip((old, new), names, strict=True)
+    ]
+    table = inventories.recalculation(inventories.beside(*books), *names, gas=gas)
+    flat = table[["old", "new", "difference", "relative"]].stack(row=("region", "category", "period"))
+    order = np.argsort(-np.abs(np.nan_to_num(flat["difference"].values)), kind="stable")
+    lines = [f"{table.attrs['gas']}, kt: from {names[0]} to {names[1]}"]
+    for k in order:
+        one = flat.isel(row=int(k))
+        values = [float(one[name]) for name in ("old", "new", "difference", "relative")]
+        if np.isnan(values[:2]).all() or values[2] == 0:
+            continue
+        where = " ".join(str(part) for part in one["row"].item())
+        lines.append(
+            f"  {where:28} {_number(values[0])} {_number(values[1])} {_number(values[2], '+')} {values[3]:+8.1%}"
+        )
+    return table, lines if len(lines) > 1 else [*lines, "  nothing changed"]
+
+
+def written(book: Inventory, path: Path) -> Path:
+    """Write a ledger as CSV, or where the name ends with yaml for primap2."""
+    if path.suffix.casefold() in (".yaml", ".yml"):
+        return inventories.write_interchange(book, path)
+    if path.suffix.casefold() != ".csv":
+        msg = f"{path.name}: ledgers are written as .csv, or as .yaml (with its CSV) for primap2"
+        raise DeployError(msg)
+    return inventories.write(book, path)
+
+
+def _vintage(book: Inventory) -> str:
+    found = {entry.vintage for entry in book.entries}
+    if len(found) > 1:
+        msg = f"{book.name} holds the vintages {_listed(sorted(map(repr, found)))}: choose one of each"
+        raise DeployError(msg)
+    return next(iter(found), "")
+
+
+def _listed(found: list[str]) -> str:
+    more = len(found) - _MOST
+    return ", ".join(found[:_MOST]) + (f" and {more} more" if more > 0 else "") if found else "none"
+
+
+def _number(value: float, sign: str = "") -> str:
+    return f"{'':>12}" if np.isnan(value) else f"{value:{sign}12.6g}"

@@ -1,0 +1,156 @@
+"""`skyledger inventory`: the page's commands on its own configurations, and what is refused."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+from typer.testing import CliRunner
+
+from deploy.cli import app
+from deploy.errors import DeployError
+from deploy.jobs import inventory as job
+from inversion import inventory as inventories
+from inversion.errors import InversionError
+from qc.errors import ConfigError
+
+PAGE = (Path(__file__).parents[2] / "inversion/inventory/README.md").read_text("utf-8")
+SECTION = PAGE.partition("## At a terminal")[2].partition("\n## ")[0]
+BALANCE_TOML, PRIOR_TOML = re.findall(r"```toml\n(.*?)```", SECTION, re.DOTALL)
+COMMANDS = re.findall(r"^    skyledger (inventory .*)$", SECTION, re.MULTILINE)
+LEDGER = """region,gas,category,period,value,unit,sigma_percent,vintage
+CN-ZJ,co2,1.A,2022,300,Mt,3,{vintage}
+CN-SH,co2,1.A,2022,{shanghai},Mt,4,{vintage}
+CN-JS,co2,1.A,2022,NE,Mt,,{vintage}
+"""
+BALANCE = """region,period,sector,fuel,value,unit,sigma_percent
+浙江,{year},火力发电,原煤,{coal},万吨,2
+浙江,{year},工业,原煤,3000,万吨,5
+浙江,{year},工业,电力,4000,亿千瓦时,1
+"""
+FACTORS = """quantity,fuel,region,value,unit,sigma_percent,valid_from,valid_to,source
+ncv,other_bituminous_coal,CN-ZJ,20.9,MJ/kg,3,,,made up for this test
+grid,electricity,CN-ZJ,0.5,kg/kWh,5,,,made up for this test
+"""
+PROFILES = "category,kind,step,weight,source\n" + "".join(f"1.A.1,month,{k},{13 - k},survey\n" for k in range(1, 13))
+BOX = {"type": "Feature", "properties": {"id": "CHN-M"}}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The files the page names."""
+    monkeypatch.chdir(tmp_path)
+    Path("ledger.csv").write_text(LEDGER.format(vintage="2023", shanghai=190))
+    Path("ledger-2024.csv").write_text(LEDGER.format(vintage="2024", shanghai=205))
+    Path("balance.toml").write_text(BALANCE_TOML)
+    for year, coal in ((2022, 7000), (2023, 7200)):
+        Path(f"balance-{year}.csv").write_text(BALANCE.format(year=year, coal=coal))
+    Path("zhejiang.csv").write_text(FACTORS)
+    Path("prior.toml").write_text(PRIOR_TOML)
+    cities = [f"33{k:02d}00" for k in range(1, 12)]
+    rows = [
+        f"{code},co2,{category},2022,{10 + k},Mt" for k, code in enumerate(cities) for category in ("1.A.1.a", "1.A.2")
+    ]
+    rows += ["CN-SH,co2,1.A.1.a,2022,80,Mt", "CN-SH,co2,1.A.2,2022,60,Mt", "CHN-M,co2,1.A.2,2022,NE,Mt"]
+    Path("prefectures.csv").write_text("\n".join(["region,gas,category,period,value,unit", *rows[:-1]]) + "\n")
+    lat, lon = np.arange(27.0, 32.1, 0.5), np.arange(118.0, 123.1, 0.5)
+    capacity = np.random.default_rng(0).uniform(0.1, 3, (lat.size, lon.size))
+    xr.Dataset({"capacity": (("lat", "lon"), capacity)}, {"lat": lat, "lon": lon}).to_netcdf("plants.nc")
+    Path("profiles.csv").write_text(PROFILES)
+    geometry = json.loads(shapely.to_geojson(shapely.box(121.0, 27.0, 123.0, 31.0)))
+    Path("waters.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": [{**BOX, "geometry": geometry}]})
+    )
+
+
+def invoke(line):
+    return CliRunner().invoke(app, shlex.split(line), catch_exceptions=False)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_pages_commands_run(line):
+    done = invoke(line)
+    assert done.exit_code == 0
+    if " read " in line:
+        assert "CN-SH    co2  2022       2023       190000 ± 7600" in done.output
+        assert "notation NE 1" in done.output
+        back = inventories.read("ledger.yaml")
+        assert back.select(region="CN-ZJ").entries[0].value == pytest.approx(300_000)
+    elif " compare " in line:
+        assert re.search(r"CN-SH 1\.A 2022 +190000 +205000 +\+15000 +\+7\.9%", done.output)
+        assert "CN-ZJ" not in done.output
+    elif " balance " in line:
+        made = inventories.read("made/ledger.csv")
+        total = made.select(region="CN-ZJ", category="1.A", period="2022").entries[0]
+        parts = [made.select(category=c, period="2022").entries[0].value for c in ("1.A.1.a", "1.A.2")]
+        assert total.value == pytest.approx(sum(parts))
+        # 1e5 kt of coal in all: 20.9 TJ/kt x 25.8 t C/TJ x 44/12.
+        assert total.value == pytest.approx(1e5 * 20.9 * 25.8 * 44 / 12 * 1e-3, rel=1e-9)
+        assert "of the variance: " in done.output
+        scope2 = Path("made/scope2.csv").read_text().splitlines()
+        assert len(scope2) == 3
+        totals = Path("made/totals.csv").read_text().splitlines()
+        first, second = (float(totals[1].split(",")[k]) for k in (3, 4))
+        assert second == pytest.approx(first, rel=0.05)
+    else:
+        assert "flux_1_A_1_a: " in done.output
+        assert "CHN-M 1.A.2 (no entry)" in done.output
+
+
+def test_the_grid_holds_what_the_ledger_says():
+    ds = job.lay(job.read_grid("prior.toml"))
+    assert ds["country"].size == 1 + 11 + 1
+    assert ds.sizes["time"] == 12
+    assert ds["flux_1_A_1_a"].attrs["proxy"] == "given"
+    assert ds["flux_1_A_2"].attrs["proxy"] == "even"
+    seconds = (ds["time_bnds"][:, 1] - ds["time_bnds"][:, 0]) / np.timedelta64(1, "s")
+    kilotonnes = (ds["flux_1_A_1_a"] * seconds).sum("time") * ds["cell_area"] * 0.0440095 / 1e6
+    by_region = (kilotonnes * ds["share_1_A_1_a"]).sum(["latitude", "longitude"])
+    book = inventories.read("prefectures.csv").select(category="1.A.1.a")
+    for entry in book.entries:
+        wanted = entry.value * float(ds["covered"].sel(country=entry.region))
+        assert float(by_region.sel(country=entry.region)) == pytest.approx(wanted, rel=1e-6), entry.region
+    months = (ds["flux_1_A_1_a"] * seconds * ds["cell_area"]).sum(["latitude", "longitude"]).values
+    np.testing.assert_allclose(months / months.sum(), np.arange(12, 0, -1) / 78, rtol=1e-9)
+    assert set(json.loads(ds.attrs["provenance"])["inputs_sha256"]) == {
+        *("prefectures.csv", "plants.nc", "profiles.csv", "waters.geojson")
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [
+        ("prior.toml", ('gas = "co2"', 'gass = "co2"'), "gass: is not known.*gas"),
+        ("prior.toml", ('every = "month"', 'every = "week"'), "every"),
+        ("prior.toml", ('categories = ["1.A.1.a", "1.A.2"]', "categories = []"), "name IPCC 2006 categories"),
+        ("prior.toml", ('file = "plants.nc"', 'file = "plant.nc"'), "there is no file plant.nc"),
+        ("prior.toml", ('variable = "capacity"', 'variable = "people"'), "no variable 'people'; it has capacity"),
+        ("prior.toml", ("step = 0.5 }\nlatitude", "step = 0.4 }\nlatitude"), "lies on another grid"),
+        ("prior.toml", ('"1.A.2"]', '"1.A.2", "1.A"]'), "is part of 1.A"),
+        ("balance.toml", ('"balance-2023.csv"', '"balance-2032.csv"'), "there is no file balance-2032.csv"),
+        ("balance.toml", ('"原煤" = "other_bituminous_coal"\n', ""), "balance-2022.csv"),
+        ("balance.toml", ("sectors = 0.5", "sector = 0.5"), "sector: is not known.*sectors"),
+    ],
+)
+def test_what_cannot_be_is_said(file, change, sentence):
+    text = Path(file).read_text()
+    assert change[0] in text
+    Path(file).write_text(text.replace(*change, 1))
+    steps = (job.read_grid, job.lay) if file == "prior.toml" else (job.read_balance, job.make)
+    with pytest.raises((DeployError, ConfigError, InversionError), match=sentence):
+        steps[1](steps[0](file))
+
+
+def test_ledgers_that_are_not_there():
+    with pytest.raises(DeployError, match=r"there is no file legder\.csv"):
+        invoke("inventory read legder.csv")
+    with pytest.raises(DeployError, match="has no vintage '2020'; it has '2023'"):
+        invoke("inventory read ledger.csv --vintage 2020")
+    with pytest.raises(DeployError, match=r"written as \.csv, or as \.yaml"):
+        invoke("inventory read ledger.csv --to ledger.xlsx")
+    same = invoke("inventory compare ledger.csv ledger.csv --category 1.A")
+    assert "nothing changed" in same.output
