@@ -38,6 +38,7 @@ from inversion.crosscheck import cells
 from inversion.crosscheck.cells import Book, Sides, lay_beside, names_of
 from inversion.crosscheck.smoothing import UNSEEN, CrosscheckError, Floats, correlation_of, root
 from inversion.crosscheck.verdict import NOT_RESOLVED, Rule, decide, remarks
+from inversion.findings import Grade
 from inversion.inventory.entry import Inventory, Ledger
 
 Groups = list[list[int]]
@@ -246,26 +247,57 @@ def _groups(single: Sides, r: int, sectors: int, rule: Rule, how: Grouping) -> G
 def _table(
     single: Sides, order: Sequence[str], names: Sequence[str], groups: Sequence[Groups], rule: Rule
 ) -> xr.Dataset:
-    shape = (len(order), len(names))
+    shape, both = (len(order), len(names)), ("region", "sector")
     grouped, of, labels = _summed_groups(single, names, groups, rule)
-    deviation = root(np.diag(grouped.smooth.covariance))
-    difference = grouped.smooth.difference
-    share = np.diag(grouped.smooth.kernel)
-    z = np.divide(difference, deviation, out=np.full_like(deviation, np.nan), where=deviation > 0)
-    resolved = np.isfinite(z) & (share >= rule.min_share) & (not _refused(single))
-    decided = decide(z, grouped.smooth.covariance, resolved, rule)
-    seen, book, smooth = single.seen, single.book, single.smooth
+    unit, none = {"units": single.seen.attrs["units"]}, {"units": "1"}
+    per_group, resolved, family_wise = _of_groups(grouped, labels, rule, single.attrs)
     alone = np.array([len(label.split(" + ")) == 1 for label in labels])
-    visible = np.where(share > UNSEEN, share, np.nan)
-    per_group = {
+    data: dict[str, Any] = {n: (both, v.reshape(shape), unit) for n, v in _of_cells(single).items()}
+    for name, values in per_group.items():
+        about = {} if values.dtype == object else none if name in _NUMBERS else unit
+        data[name] = (both, values[of].reshape(shape), about)
+    data["share"] = (both, np.diag(single.smooth.kernel).reshape(shape), none)
+    data["resolved"] = (both, (resolved & alone)[of].reshape(shape))
+    for name, source in (("error", "inversion_covariance"), ("prior", "prior_covariance")):
+        whole = correlation_of(single.seen[source].values).reshape(*shape, *shape)
+        data[f"{name}_correlation"] = ((*both, "sector_cov"), np.einsum("rsrt->rst", whole), none)
+    coords = names_of(single.seen, order) | {"sector": list(names), "sector_cov": list(names)}
+    result = xr.Dataset(data, coords).assign(_sums(grouped, order, unit))
+    result["sentence"] = ("region", np.array(_sentences(result), dtype=object))
+    return result.assign_attrs(single.attrs | {"family_wise": family_wise})
+
+
+_NUMBERS = ("group_share", "group_z", "group_p_adjusted")
+
+
+def _of_groups(
+    grouped: Sides, labels: Sequence[str], rule: Rule, attrs: Mapping[str, Any]
+) -> tuple[dict[str, Any], np.ndarray, float]:
+    """Return the columns of groups, which of them are resolved, and the family-wise rate."""
+    difference, share = grouped.smooth.difference, np.diag(grouped.smooth.kernel)
+    deviation = root(np.diag(grouped.smooth.covariance))
+    z = np.divide(difference, deviation, out=np.full_like(deviation, np.nan), where=deviation > 0)
+    refused = any(finding["grade"] == Grade.REFUSE for finding in cells.findings_of(attrs))
+    resolved = np.isfinite(z) & (share >= rule.min_share) & (not refused)
+    decided = decide(z, grouped.smooth.covariance, resolved, rule)
+    columns = {
+        "group": np.array(labels, dtype=object),
         "group_difference": difference,
         "group_difference_sigma": deviation,
-        "group_joint_sigma": deviation / visible,
+        "group_joint_sigma": deviation / np.where(share > UNSEEN, share, np.nan),
+        "group_share": share,
+        "group_z": z,
+        "group_p_adjusted": decided.p_adjusted,
+        "group_verdict": np.array(decided.words, dtype=object),
+        "group_remark": np.array(remarks(decided.words, attrs["caution"]), dtype=object),
     }
-    ones = {"group_share": share, "group_z": z, "group_p_adjusted": decided.p_adjusted}
-    words = {"group": labels, "group_verdict": decided.words}
-    words["group_remark"] = remarks(decided.words, single.attrs["caution"])
-    numbers = {
+    return columns, resolved, decided.family_wise
+
+
+def _of_cells(single: Sides) -> dict[str, Floats]:
+    """Return the columns of sectors by themselves."""
+    seen, book, smooth = single.seen, single.book, single.smooth
+    return {
         "inversion": seen["inversion"].values,
         "inversion_sigma": root(np.diag(seen["inversion_covariance"].values)),
         "inventory": book.rate,
@@ -275,22 +307,6 @@ def _table(
         "difference": smooth.difference,
         "difference_sigma": root(np.diag(smooth.covariance)),
     }
-    both = ("region", "sector")
-    unit, none = {"units": seen.attrs["units"]}, {"units": "1"}
-    result = xr.Dataset(coords=names_of(seen, order) | {"sector": list(names), "sector_cov": list(names)})
-    data: dict[str, Any] = {n: (both, v.reshape(shape), unit) for n, v in numbers.items()}
-    data |= {n: (both, v[of].reshape(shape), unit) for n, v in per_group.items()}
-    data |= {n: (both, v[of].reshape(shape), none) for n, v in ones.items()}
-    data |= {n: (both, np.array(v, dtype=object)[of].reshape(shape)) for n, v in words.items()}
-    data["share"] = (both, np.diag(smooth.kernel).reshape(shape), none)
-    data["resolved"] = (both, (resolved & alone)[of].reshape(shape))
-    for name in ("error", "prior"):
-        whole = correlation_of(seen["inversion_covariance" if name == "error" else "prior_covariance"].values)
-        blocks = np.einsum("rsrt->rst", whole.reshape(*shape, *shape))
-        data[f"{name}_correlation"] = ((*both, "sector_cov"), blocks, none)
-    result = result.assign(data).assign(_sums(grouped, order, unit))
-    result["sentence"] = ("region", np.array(_sentences(result), dtype=object))
-    return result.assign_attrs(single.attrs | {"family_wise": decided.family_wise})
 
 
 def _summed_groups(
@@ -330,10 +346,6 @@ def _summed_groups(
 def _beside(merged: xr.Dataset, book: Book, spread: Floats, rule: Rule) -> Sides:
     """Lay groups beside each other with the ledger's covariance that their sectors have."""
     return lay_beside(merged, book, rule, "sector", correlation=correlation_of(spread))
-
-
-def _refused(sides: Sides) -> bool:
-    return any(finding["grade"] == "refuse" for finding in cells.findings_of(sides.attrs))
 
 
 def _sums(grouped: Sides, order: Sequence[str], unit: dict[str, str]) -> dict[str, Any]:

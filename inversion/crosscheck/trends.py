@@ -102,52 +102,47 @@ def trends(
 def _compared(sides: Sides, rule: Rule, names: Sequence[str]) -> xr.Dataset:
     seen, smooth = sides.seen, sides.smooth
     order = cells.codes(seen)
-    tau = _years(seen)
-    S, M = seen["inversion_covariance"].values, seen["prior_covariance"].values
-    D = sides.inventory_covariance
     usable = np.isfinite(smooth.difference)
-    T = weights(seen, S, usable)
-    own = weights(seen, D, np.isfinite(sides.book.rate) & np.isfinite(np.diag(D)))
+    T = weights(seen, seen["inversion_covariance"].values, usable)
     spread = _product(T, smooth.covariance)
-    numbers = {
-        "inversion_trend": T @ seen["inversion"].values,
-        "inversion_trend_sigma": root(np.diag(_product(T, S))),
-        "prior_trend": T @ seen["prior"].values,
-        "prior_trend_sigma": root(np.diag(_product(T, M))),
-        "inventory_trend": own @ np.nan_to_num(sides.book.rate),
-        "inventory_trend_sigma": root(np.diag(_product(own, D))),
-        "inventory_smoothed_trend": T @ np.nan_to_num(smooth.inventory),
-        "difference": T @ np.nan_to_num(smooth.difference),
-        "difference_sigma": root(np.diag(spread)),
-    }
-    blank = {"inventory_trend": own, "inventory_trend_sigma": own}
-    numbers = {n: np.where(blank.get(n, T).any(axis=1), v, np.nan) for n, v in numbers.items()}
-    share = _share(seen, T, np.nan_to_num(smooth.kernel), tau)
-    visible = np.where(share > UNSEEN, share, np.nan)
-    numbers |= {
-        "ledger_difference": numbers["difference"] / visible,
-        "joint_sigma": numbers["difference_sigma"] / visible,
-    }
-    z = np.divide(
-        numbers["difference"],
-        numbers["difference_sigma"],
-        out=np.full(share.size, np.nan),
-        where=numbers["difference_sigma"] > 0,
-    )
+    share = _share(seen, T, np.nan_to_num(smooth.kernel), _years(seen))
+    numbers = _slopes(sides, T, spread, share)
     used = np.array([int((usable & (seen["code"].values == code)).sum()) for code in order])
     reason = _reasons(sides, order, share, used, rule)
+    sigma = numbers["difference_sigma"]
+    z = np.divide(numbers["difference"], sigma, out=np.full(share.size, np.nan), where=sigma > 0)
     decided = decide(z, spread, np.array([not said for said in reason]), rule)
     unit = seen.attrs["units"].replace("yr-1", "yr-2")
-    one = {"z": z, "share": share, "p": decided.p, "p_adjusted": decided.p_adjusted}
+    one = {"z": z, "share": share, "p": decided.p, "p_adjusted": decided.p_adjusted, "periods_used": used}
     texts = {"verdict": decided.words, "reason": reason, "remark": remarks(decided.words, sides.attrs["caution"])}
-    result = xr.Dataset(coords=names_of(seen, order) | _period_coords(names))
-    result = result.assign({name: ("region", values, {"units": unit}) for name, values in numbers.items()})
-    result = result.assign({name: ("region", values, {"units": "1"}) for name, values in one.items()})
-    result = result.assign({name: ("region", np.array(words, dtype=object)) for name, words in texts.items()})
-    result["periods_used"] = ("region", used, {"units": "1"})
-    result["difference_covariance"] = (("region", "region_cov"), spread, {"units": f"({unit})2"})
+    data: dict[str, Any] = {name: ("region", values, {"units": unit}) for name, values in numbers.items()}
+    data |= {name: ("region", values, {"units": "1"}) for name, values in one.items()}
+    data |= {name: ("region", np.array(words, dtype=object)) for name, words in texts.items()}
+    data["difference_covariance"] = (("region", "region_cov"), spread, {"units": f"({unit})2"})
     about = {"trend_units": unit, "family_wise": decided.family_wise}
+    result = xr.Dataset(data, names_of(seen, order) | _period_coords(names))
     return result.assign(_by_period(sides, order, names)).assign_attrs(sides.attrs | about)
+
+
+def _slopes(sides: Sides, T: Floats, spread: Floats, share: Floats) -> dict[str, Floats]:
+    """Return the slopes of both sides and of their difference with σ; NaN where there are too few periods."""
+    seen, smooth, D = sides.seen, sides.smooth, sides.inventory_covariance
+    own = weights(seen, D, np.isfinite(sides.book.rate) & np.isfinite(np.diag(D)))
+    found = {"difference": T @ np.nan_to_num(smooth.difference), "difference_sigma": root(np.diag(spread))}
+    found["inventory_smoothed_trend"] = T @ np.nan_to_num(smooth.inventory)
+    for name in ("inversion", "prior"):
+        found[f"{name}_trend"] = T @ seen[name].values
+        found[f"{name}_trend_sigma"] = root(np.diag(_product(T, seen[f"{name}_covariance"].values)))
+    ledger = {
+        "inventory_trend": own @ np.nan_to_num(sides.book.rate),
+        "inventory_trend_sigma": root(np.diag(_product(own, D))),
+    }
+    found = {name: np.where(T.any(axis=1), values, np.nan) for name, values in found.items()}
+    found |= {name: np.where(own.any(axis=1), values, np.nan) for name, values in ledger.items()}
+    visible = np.where(share > UNSEEN, share, np.nan)
+    found["ledger_difference"] = found["difference"] / visible
+    found["joint_sigma"] = found["difference_sigma"] / visible
+    return found
 
 
 def weights(seen: xr.Dataset, covariance: Floats, usable: NDArray[np.bool_]) -> Floats:
