@@ -76,6 +76,8 @@ def read(
     file = Path(path)
     if format != "auto" and format not in FORMATS:
         raise InventoryError(file.name, [f"Format {format!r} is not known: 'auto' and {', '.join(FORMATS)} are."])
+    if not file.is_file():
+        raise InventoryError(str(path), ["There is no such file."])
     found = _format(file) if format == "auto" else format
     given: Mapping[str, Any] = {name: value for name, value in options.items() if value is not None}
     strange = sorted(set(given) - _OPTIONS[found])

@@ -339,3 +339,8 @@ def test_dataset_keeps_units_keys_and_periods():
     assert list(dataset.notation.values) == ["", "", "", "NE", "NO,IE"]
     assert dataset.period_bnds.values[2].astype("datetime64[D]").tolist() == [dt.date(2019, 1, 1), dt.date(2019, 3, 1)]
     assert Inventory(()).to_dataset().sizes["entry"] == 0
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(InventoryError, match=r"nowhere\.csv cannot be used: There is no such file"):
+        inventory.read("nowhere.csv")
