@@ -76,8 +76,6 @@ def read(
     file = Path(path)
     if format != "auto" and format not in FORMATS:
         raise InventoryError(file.name, [f"Format {format!r} is not known: 'auto' and {', '.join(FORMATS)} are."])
-    if not file.is_file():
-        raise InventoryError(str(path), ["There is no such file."])
     found = _format(file) if format == "auto" else format
     given: Mapping[str, Any] = {name: value for name, value in options.items() if value is not None}
     strange = sorted(set(given) - _OPTIONS[found])
@@ -86,6 +84,8 @@ def read(
         raise InventoryError(
             file.name, [f"It is read as {found!r} ({FORMATS[found]}), which {takes}, not {', '.join(strange)}."]
         )
+    if not file.is_file():
+        raise InventoryError(file.name, [f"There is no file {file}."])
     return _READERS[found](file, **given)
 
 

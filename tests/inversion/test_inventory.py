@@ -342,5 +342,5 @@ def test_dataset_keeps_units_keys_and_periods():
 
 
 def test_a_file_that_is_not_there_is_named():
-    with pytest.raises(InventoryError, match=r"nowhere\.csv cannot be used: There is no such file"):
+    with pytest.raises(InventoryError, match=r"nowhere\.csv cannot be used: There is no file"):
         inventory.read("nowhere.csv")
