@@ -122,6 +122,8 @@ def read(
     file = Path(path)
     try:
         text = file.read_text(encoding=encoding)
+    except FileNotFoundError as error:
+        raise InventoryError(file.name, [f"There is no file {str(file)!r}: check the path."]) from error
     except UnicodeDecodeError as error:
         sentence = (
             f"It is not {encoding} (byte {error.start}): give encoding='gb18030' if a Chinese spreadsheet wrote it."

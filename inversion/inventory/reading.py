@@ -84,8 +84,6 @@ def read(
         raise InventoryError(
             file.name, [f"It is read as {found!r} ({FORMATS[found]}), which {takes}, not {', '.join(strange)}."]
         )
-    if not file.is_file():
-        raise InventoryError(file.name, [f"There is no file {file}."])
     return _READERS[found](file, **given)
 
 
