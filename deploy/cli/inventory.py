@@ -13,8 +13,10 @@ _Encoding = Annotated[str | None, typer.Option(help="Of a CSV; gb18030 for Chine
 
 def attach(app: typer.Typer) -> None:
     """Add the group of commands."""
-    group = typer.Typer(help="Statistical inventories: read, compare, make from a balance, lay over a grid.")
-    for command in (read, compare, balance, grid):
+    group = typer.Typer(
+        help="Statistical inventories: read, compare, make from a balance, estimate ahead, lay over a grid."
+    )
+    for command in (read, compare, balance, express, grid):
         group.command()(command)
     app.add_typer(group, name="inventory")
 
@@ -65,6 +67,47 @@ def balance(config: Annotated[Path, typer.Argument(help="TOML file: balances, fa
 
     _, written, lines = job.make(job.read_balance(config))
     typer.echo("\n".join([*lines, "", *(f"written: {path}" for path in written)]))
+
+
+def express(  # noqa: PLR0913  each is an option of the command line
+    annual: Annotated[Path, typer.Argument(help="Annual totals as reported: CSV, CEADs, UNFCCC, EDGAR, primap2.")],
+    indicators: Annotated[Path, typer.Argument(help="CSV of activity by month or year so far: an energy balance.")],
+    *,
+    history: Annotated[Path, typer.Option(help="Folder in which every release is kept.")],
+    vintage: Annotated[str, typer.Option(help="Name of this release, as 2025-07.")],
+    reason: Annotated[str, typer.Option(help='Why it is made, as "electricity of July".')],
+    date: Annotated[str | None, typer.Option(help="Its day [today].")] = None,
+    mapping: _Mapping = None,
+    encoding: Annotated[str, typer.Option(help="Of the CSV files; gb18030 for Chinese spreadsheets.")] = "utf-8-sig",
+    carrier: Annotated[str, typer.Option(help="Fuel of the indicator.")] = "electricity",
+    gas: Annotated[str, typer.Option(help="Of the totals.")] = "co2",
+    sigma_percent: Annotated[float | None, typer.Option(help="1 σ of annual totals that state none.")] = None,
+    by: Annotated[str, typer.Option(help="month, quarter or year.")] = "quarter",
+    since: Annotated[str | None, typer.Option(help="First period to print, as 2025-01 [all].")] = None,
+) -> None:
+    """Estimate months that are not reported yet from an indicator, and keep the release beside those before."""
+    import datetime as dt  # noqa: PLC0415
+
+    from deploy.jobs import inventory as job  # noqa: PLC0415  needs the extra science
+    from inversion.inventory import balance as balances  # noqa: PLC0415
+    from inversion.inventory.express import express as estimate  # noqa: PLC0415
+
+    book = job.read_ledger(job.Ledger(annual, "auto", mapping, encoding if annual.suffix == ".csv" else None))
+    if not indicators.is_file():
+        raise typer.BadParameter(f"there is no file {indicators.name}")
+    try:
+        day = dt.date.today() if date is None else dt.date.fromisoformat(date)  # noqa: DTZ011  the team's own day
+    except ValueError:
+        raise typer.BadParameter(f"--date: {date!r} is no day; give it as 2025-08-20") from None
+    relative = None if sigma_percent is None else sigma_percent / 100
+    said = balances.read(indicators, encoding=encoding)
+    made = estimate(book, said, vintage=vintage, carrier=carrier, gas=gas, sigma=relative)
+    shown = made.inventory(by, since=since)
+    _, revised = job.release(made.inventory(), history, vintage=vintage, date=day, reason=reason)
+    typer.echo("\n".join([f"{by}s, kt", *job.estimated(shown)]))
+    if revised:
+        typer.echo("\n".join(["", f"revised: {len(revised)} months", *revised]))
+    typer.echo(f"\nwritten: {history}")
 
 
 def grid(

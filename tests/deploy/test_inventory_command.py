@@ -40,6 +40,23 @@ PROFILES = "category,kind,step,weight,source\n" + "".join(f"1.A.1,month,{k},{13 
 BOX = {"type": "Feature", "properties": {"id": "CHN-M"}}
 
 
+def electricity(until):
+    """(annual.csv, power.csv): years so far of electricity from 2015 on, and what was emitted in whole years."""
+    rng = np.random.default_rng(3)
+    used = 1000 * (1.04 ** np.arange(11))[:, None] * (1 + 0.1 * np.sin(np.arange(12) / 2))
+    said = ["region,period,sector,fuel,value,unit"]
+    said += [
+        f"CN-ZJ,{2015 + y}-01/{2015 + y}-{m:02d},0,electricity,{used[y, :m].sum():.9g},GWh"
+        for y in range(11)
+        for m in range(2, 13)
+        if (y, m) <= until
+    ]
+    noise = 1 + 0.02 * rng.normal(size=11)
+    rows = [f"CN-ZJ,co2,{2015 + y},{0.8 * used[y].sum() * noise[y]:.9g},kt,2" for y in range(11) if (y, 12) <= until]
+    head = "region,gas,period,value,unit,sigma_percent"
+    return "\n".join([head, *rows]) + "\n", "\n".join(said) + "\n"
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """The files the page names."""
@@ -50,6 +67,8 @@ def folder(tmp_path, monkeypatch):
     for year, coal in ((2022, 7000), (2023, 7200)):
         Path(f"balance-{year}.csv").write_text(BALANCE.format(year=year, coal=coal))
     Path("zhejiang.csv").write_text(FACTORS)
+    for name, text in zip(("annual.csv", "power.csv"), electricity((10, 7)), strict=True):
+        Path(name).write_text(text)
     Path("prior.toml").write_text(PRIOR_TOML)
     cities = [f"33{k:02d}00" for k in range(1, 12)]
     rows = [
@@ -96,6 +115,9 @@ def test_the_pages_commands_run(line):
         totals = Path("made/totals.csv").read_text().splitlines()
         first, second = (float(totals[1].split(",")[k]) for k in (3, 4))
         assert second == pytest.approx(first, rel=0.05)
+    elif " express " in line:
+        assert re.search(r"CN-ZJ    0        2025-04/2025-06  \d+\.?\d* ± \d+", done.output)
+        assert "revised" not in done.output
     else:
         assert "flux_1_A_1_a: " in done.output
         assert "CHN-M 1.A.2 (no entry)" in done.output
@@ -154,3 +176,29 @@ def test_ledgers_that_are_not_there():
         invoke("inventory read ledger.csv --to ledger.xlsx")
     same = invoke("inventory compare ledger.csv ledger.csv --category 1.A")
     assert "nothing changed" in same.output
+
+
+def test_a_report_revises_the_months_and_every_release_is_kept():
+    line = next(line for line in COMMANDS if " express " in line)
+    assert invoke(line).exit_code == 0
+    first = Path("express/0001.csv").read_text()
+    with pytest.raises(InversionError, match="'2025-07' is already there"):
+        invoke(line)
+    for name, text in zip(("annual.csv", "power.csv"), electricity((10, 12)), strict=True):
+        Path(name).write_text(text)
+    again = (
+        line.replace("2025-07", "2026-01")
+        .replace("electricity of July", "report of 2025")
+        .replace("--since 2025-01", "")
+    )
+    done = invoke(again)
+    assert "CN-ZJ 0 2025-03: " in done.output
+    assert " of 2025-07 to " in done.output
+    assert Path("express/0001.csv").read_text() == first
+    year = [e for e in inventories.read("express/0002.csv").entries if str(e.period).startswith("2025")]
+    reported = inventories.read("annual.csv").select(period="2025").entries[0]
+    assert sum(e.value for e in year) == pytest.approx(reported.value, rel=1e-9)
+    Path("other").mkdir()
+    Path("other/notes.txt").write_text("mine")
+    with pytest.raises(DeployError, match=r"other holds other files and no history \(releases\.csv\)"):
+        invoke(again.replace("--history express", "--history other"))
