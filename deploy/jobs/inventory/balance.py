@@ -158,7 +158,8 @@ def _lines(first: xr.Dataset, second: xr.Dataset, made: Estimate) -> list[str]:
     ]
     lines.append("what the sum of them hangs on")
     for row in _inputs(uncertainty.sensitivity(made))[:5]:
-        lines.append(f"  {row['variance_share']:6.1%} of the variance: {row['kind']} {row['name']}")
+        name = row["name"] if row["name"].startswith(row["kind"]) else f"{row['kind']} {row['name']}"
+        lines.append(f"  {row['variance_share']:6.1%} of the variance: {name}")
     return lines
 
 
