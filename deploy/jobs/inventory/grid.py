@@ -14,6 +14,7 @@ import xarray as xr
 
 import station_agent
 from deploy.errors import DeployError
+from deploy.jobs import field
 from deploy.jobs.inventory.ledgers import Ledger, read_ledger
 from inversion import inventory as inventories
 from inversion import masks, regions
@@ -152,18 +153,8 @@ def _parts(grid: Grid) -> xr.Dataset:
 
 
 def _proxy(file: Path, variable: str, grid: Grid) -> np.ndarray:
-    with xr.open_dataset(_there(file)) as ds:
-        if variable not in ds.variables:
-            msg = f"{file.name} has no variable {variable!r}; it has {', '.join(map(str, ds.data_vars))}"
-            raise DeployError(msg)
-        names = {k: v for k, v in (("lat", "latitude"), ("lon", "longitude")) if k in ds.dims}
-        field = ds[variable].rename(names).squeeze(drop=True).load()
-    try:
-        on = field.sel(latitude=grid.latitude, longitude=grid.longitude, method="nearest", tolerance=1e-3)
-    except KeyError as error:
-        msg = f"{file.name} lies on another grid than [grid] says; make it on that one"
-        raise DeployError(msg) from error
-    return np.asarray(on.transpose("latitude", "longitude").values, dtype=np.float64)
+    found = field.read(_there(file), variable, grid.latitude, grid.longitude, whose="[grid]")
+    return np.asarray(found.values, dtype=np.float64)
 
 
 def _axis(grid: Table, name: str) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import glob
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from deploy.errors import DeployError
+from deploy.jobs import field
 from deploy.jobs.inversion.settings import (
     BackgroundSettings,
     BasisSettings,
@@ -44,7 +46,7 @@ class Inputs:
     """Opens what settings name, and remembers the digests of the files."""
 
     settings: Settings
-    digests: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def paths(self, pattern: str) -> list[Path]:
         """Return the files of a pattern, relative to the configuration's folder, and note their digests."""
@@ -251,17 +253,8 @@ class Inputs:
         return basis.mask(xr.DataArray(np.full(shape, "domain"), coords=grid.coords, dims=("latitude", "longitude")))
 
     def _on_grid(self, path: Path, variable: str, grid: xr.Dataset) -> xr.DataArray:
-        with xr.open_dataset(path) as ds:
-            if variable not in ds.variables:
-                msg = f"{path.name} has no variable {variable!r}; it has {', '.join(map(str, ds.data_vars))}"
-                raise DeployError(msg)
-            names = {k: v for k, v in (("lat", "latitude"), ("lon", "longitude")) if k in ds.dims}
-            field = ds[variable].rename(names).squeeze(drop=True).load()
-        try:
-            return field.sel(latitude=grid["latitude"], longitude=grid["longitude"], method="nearest", tolerance=1e-3)
-        except KeyError as error:
-            msg = f"{path.name} lies on another grid than the footprints; make it on theirs"
-            raise DeployError(msg) from error
+        axes = (grid["latitude"].values, grid["longitude"].values)
+        return field.read(path, variable, *axes, whose="the footprints").assign_coords(grid.coords)
 
     def backgrounds(self, streams: list[Stream]) -> dict[str, Background | None]:
         """Return the background of each gas."""
