@@ -336,15 +336,15 @@ def write(inventory: Inventory, path: str | Path) -> Path:
 
 
 def _row(entry: Entry) -> dict[str, str]:
-    low, high = ("", "") if entry.interval is None else map(repr, entry.interval)
+    low, high = ("", "") if entry.interval is None else map(_exactly, entry.interval)
     return {
         "region": entry.region,
         "gas": entry.gas,
         "category": entry.category,
         "period": str(entry.period),
-        "value": entry.notation if entry.value is None else repr(entry.value),
+        "value": entry.notation if entry.value is None else _exactly(entry.value),
         "unit": UNIT,
-        "sigma": "" if entry.sigma is None else repr(entry.sigma),
+        "sigma": "" if entry.sigma is None else _exactly(entry.sigma),
         "low": low,
         "high": high,
         "source": entry.source,
@@ -355,3 +355,8 @@ def _row(entry: Entry) -> dict[str, str]:
         "published_unit": entry.unit,
         "part": "yes" if entry.part else "",
     }
+
+
+def _exactly(value: float) -> str:
+    """Return a number as the same one is read back, numpy's too."""
+    return repr(float(value))

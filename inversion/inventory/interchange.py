@@ -84,7 +84,7 @@ def write_interchange(inventory: Inventory, path: str | Path, *, title: str = ""
         rows = csv.writer(stream)
         rows.writerow([*names, *times])
         for key in sorted(table):
-            numbers = [repr(table[key][t]) if math.isfinite(table[key].get(t, math.nan)) else "" for t in times]
+            numbers = [repr(float(table[key][t])) if math.isfinite(table[key].get(t, math.nan)) else "" for t in times]
             rows.writerow([*key[: len(names)], *numbers])
     _write_notation(inventory, stem)
     meta = _description(names, form, title or inventory.name)

@@ -344,3 +344,11 @@ def test_dataset_keeps_units_keys_and_periods():
 def test_a_file_that_is_not_there_is_named():
     with pytest.raises(InventoryError, match=r"nowhere\.csv cannot be used: There is no file"):
         inventory.read("nowhere.csv")
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    third = np.float64(1) / 3
+    numbers = {"value": third, "sigma": third / 2, "interval": (third / 3, third * 3)}
+    entry = Entry(region="CN-ZJ", gas="co2", period=Period.parse("2019"), **numbers)
+    back = inventory.read(inventory.write(Inventory((entry,)), tmp_path / "ledger.csv")).entries[0]
+    assert (back.value, back.sigma, back.interval) == (entry.value, entry.sigma, entry.interval)
