@@ -8,7 +8,6 @@ the same aggregates (provinces, sectors, years) by a W of its own.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -17,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from inversion.errors import InversionError
-from inversion.findings import Finding, Grade
+from inversion.findings import Finding, Grade, as_text, refusal
 from inversion.posterior import Posterior
 from inversion.problem import Problem
 from inversion.solve.batch import batch
@@ -135,7 +134,7 @@ def _member(given: Given, W: xr.DataArray, solver: Callable[..., Posterior], opt
         nothing = {"inversion": np.full(k, np.nan), "prior": np.full(k, np.nan)}
         matrices = dict.fromkeys(("inversion_covariance", "prior_covariance"), np.full((k, k), np.nan))
         return _Member(nothing | matrices, dict.fromkeys(_NUMBERS, np.nan), (), str(error))
-    refused = " ".join(finding.sentence for finding in findings if finding.grade is Grade.REFUSE)
+    refused = refusal(findings)
     numbers = {name: float(getattr(diagnostics, name)) for name in _NUMBERS}
     return _Member(values | {"inversion_covariance": covariance, "prior_covariance": prior}, numbers, findings, refused)
 
@@ -156,9 +155,9 @@ def _dataset(members: Mapping[str, _Member], W: xr.DataArray) -> xr.Dataset:
     ds["reason"] = ("configuration", np.array([m.fault for m in members.values()], dtype=object))
     for name in _NUMBERS:
         ds[name] = ("configuration", np.array([m.numbers[name] for m in members.values()]), {"units": "1"})
-    ds["findings"] = ("configuration", np.array([_json(m.findings) for m in members.values()], dtype=object))
+    ds["findings"] = ("configuration", np.array([as_text(m.findings) for m in members.values()], dtype=object))
     ds = ds.assign(_summary(ds, dim, units))
-    return ds.assign_attrs({**W.attrs, "findings": _json(_findings(ds, dim))})
+    return ds.assign_attrs({**W.attrs, "findings": as_text(_findings(ds, dim))})
 
 
 def _summary(ds: xr.Dataset, dim: str, units: str) -> dict[str, xr.DataArray]:
@@ -205,7 +204,3 @@ def _findings(ds: xr.Dataset, dim: str) -> tuple[Finding, ...]:
         sentence = f"Configurations lie further apart than the posterior's own σ says: {said}; state the range with it."
         found.append(Finding(Grade.WARN, "spread", sentence))
     return tuple(found)
-
-
-def _json(findings: tuple[Finding, ...]) -> str:
-    return json.dumps([dataclasses.asdict(finding) for finding in findings], ensure_ascii=False)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 
 class Grade(StrEnum):
@@ -38,6 +39,29 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.grade}: {self.sentence}"
+
+
+def as_text(findings: Iterable[Finding]) -> str:
+    """Return findings as JSON, for the attribute ``findings`` of a dataset; `carried` reads them."""
+    return json.dumps([asdict(finding) for finding in findings], ensure_ascii=False)
+
+
+def carried(attrs: Mapping[Any, Any]) -> tuple[Finding, ...]:
+    """Return the findings that a dataset's attributes carry; a grade that is none of ours informs.
+
+    Examples
+    --------
+    >>> carried({"findings": as_text([Finding(Grade.WARN, "chi2", "It is far from 1.")])})[0].grade
+    <Grade.WARN: 'warn'>
+    """
+    found = json.loads(attrs.get("findings") or "[]")
+    known = {grade.value: grade for grade in Grade}
+    return tuple(Finding(known.get(f["grade"], Grade.INFORM), f["code"], f["sentence"]) for f in found)
+
+
+def refusal(findings: Iterable[Finding]) -> str:
+    """Return why a result must not be used, in one text; "" where it may be."""
+    return " ".join(finding.sentence for finding in findings if finding.grade is Grade.REFUSE)
 
 
 CONSISTENCY: Final = (

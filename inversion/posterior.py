@@ -9,7 +9,6 @@ dimension as ``name_2``; without a name the dimension is ``aggregate``. Nothing 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from importlib.metadata import version
@@ -21,7 +20,7 @@ import xarray as xr
 from inversion.aggregate import Aggregate, coordinates, read
 from inversion.covariance.operator import Array
 from inversion.diagnostics import Diagnostics, diagnose, judge, site_table
-from inversion.findings import Finding, Grade
+from inversion.findings import Finding, Grade, as_text
 from inversion.fixed import Fixed
 from inversion.problem import Problem
 from inversion.solve.solution import Solution
@@ -234,7 +233,7 @@ class Posterior:
             "title": self.problem.name,
             "form": self.solution.form,
             "skyledger_version": version("skyledger"),
-            "findings": json.dumps([dataclasses.asdict(found) for found in self.findings], ensure_ascii=False),
+            "findings": as_text(self.findings),
             "provenance": json.dumps(self.problem.provenance, sort_keys=True),
             "n_obs": d.n_obs,
             "n_state": d.n_state,

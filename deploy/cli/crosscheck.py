@@ -103,9 +103,7 @@ def _single(
     from inversion.crosscheck import Rule, compare  # noqa: PLC0415
     from inversion.report import rows  # noqa: PLC0415
 
-    ledger = inventories.read(source, **reading)
-    if any(entry.part for entry in ledger.entries):
-        ledger = inventories.totals(ledger, chosen["category"] or "0")
+    ledger = inventories.whole(inventories.read(source, **reading), chosen["category"])
     if sigma_percent is not None:
         ledger = inventories.supposed(ledger, sigma_percent)
     table = compare(report.read_totals(result), ledger, rule=Rule(**rule), **chosen)

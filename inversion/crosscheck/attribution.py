@@ -29,7 +29,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -37,11 +37,13 @@ import xarray as xr
 from inversion.crosscheck import cells
 from inversion.crosscheck.cells import Book, Sides, lay_beside, names_of
 from inversion.crosscheck.smoothing import UNSEEN, CrosscheckError, Floats, correlation_of, root
-from inversion.crosscheck.verdict import NOT_RESOLVED, Rule, decide, remarks
-from inversion.findings import Grade
+from inversion.crosscheck.verdict import Rule, decide, remarks
+from inversion.findings import carried, refusal
 from inversion.inventory.entry import Inventory, Ledger
 
 Groups = list[list[int]]
+_NUMBERS: Final = ("group_share", "group_z", "group_p_adjusted")
+"""Columns of groups without a unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +155,8 @@ def attribution(
         sectors joined by " + "), and of the group: ``group_difference`` with ``_sigma``, ``group_share``,
         ``group_joint_sigma``, ``group_z``, ``group_p_adjusted``, ``group_verdict``, ``group_remark``.
         ``error_correlation``, ``prior_correlation`` (region, sector, sector_cov): of the inversion's errors.
-        On ``region``: ``region_difference`` with ``_sigma``, and ``sentence``. Attributes as of `compare`, and
-        ``grouping``: the rule of groups in words.
+        On ``region``: ``region_difference`` with ``_sigma``. Attributes as of `compare`, and ``grouping``: the rule of
+        groups in words.
 
     Raises
     ------
@@ -251,7 +253,7 @@ def _table(
     grouped, of, labels = _summed_groups(single, names, groups, rule)
     unit, none = {"units": single.seen.attrs["units"]}, {"units": "1"}
     per_group, resolved, family_wise = _of_groups(grouped, labels, rule, single.attrs)
-    alone = np.array([len(label.split(" + ")) == 1 for label in labels])
+    alone = np.bincount(of) == 1
     data: dict[str, Any] = {n: (both, v.reshape(shape), unit) for n, v in _of_cells(single).items()}
     for name, values in per_group.items():
         about = {} if values.dtype == object else none if name in _NUMBERS else unit
@@ -263,11 +265,7 @@ def _table(
         data[f"{name}_correlation"] = ((*both, "sector_cov"), np.einsum("rsrt->rst", whole), none)
     coords = names_of(single.seen, order) | {"sector": list(names), "sector_cov": list(names)}
     result = xr.Dataset(data, coords).assign(_sums(grouped, order, unit))
-    result["sentence"] = ("region", np.array(_sentences(result), dtype=object))
     return result.assign_attrs(single.attrs | {"family_wise": family_wise})
-
-
-_NUMBERS = ("group_share", "group_z", "group_p_adjusted")
 
 
 def _of_groups(
@@ -277,8 +275,7 @@ def _of_groups(
     difference, share = grouped.smooth.difference, np.diag(grouped.smooth.kernel)
     deviation = root(np.diag(grouped.smooth.covariance))
     z = np.divide(difference, deviation, out=np.full_like(deviation, np.nan), where=deviation > 0)
-    refused = any(finding["grade"] == Grade.REFUSE for finding in cells.findings_of(attrs))
-    resolved = np.isfinite(z) & (share >= rule.min_share) & (not refused)
+    resolved = np.isfinite(z) & (share >= rule.min_share) & (not refusal(carried(attrs)))
     decided = decide(z, grouped.smooth.covariance, resolved, rule)
     columns = {
         "group": np.array(labels, dtype=object),
@@ -340,12 +337,7 @@ def _summed_groups(
     rate = np.where(missing, np.nan, P @ np.nan_to_num(book.rate))
     spread = P @ whole @ P.T
     total = Book(rate, np.where(missing, np.nan, root(np.diag(spread))), ("",) * len(flat), book.about)
-    return _beside(merged, total, spread, rule), of, labels
-
-
-def _beside(merged: xr.Dataset, book: Book, spread: Floats, rule: Rule) -> Sides:
-    """Lay groups beside each other with the ledger's covariance that their sectors have."""
-    return lay_beside(merged, book, rule, "sector", correlation=correlation_of(spread))
+    return lay_beside(merged, total, rule, "sector", correlation=correlation_of(spread)), of, labels
 
 
 def _sums(grouped: Sides, order: Sequence[str], unit: dict[str, str]) -> dict[str, Any]:
@@ -358,39 +350,3 @@ def _sums(grouped: Sides, order: Sequence[str], unit: dict[str, str]) -> dict[st
     spread = P @ np.nan_to_num(grouped.smooth.covariance) @ P.T
     sigma = np.where(there, root(np.diag(spread)), np.nan)
     return {"region_difference": ("region", value, unit), "region_difference_sigma": ("region", sigma, unit)}
-
-
-def _sentences(table: xr.Dataset) -> list[str]:
-    """Say for every region what its difference is made of."""
-    found = []
-    mass = str(table["difference"].attrs["units"])
-    for r, code in enumerate(table["region"].values.astype(str)):
-        row = table.isel(region=r)
-        if not np.isfinite(float(row["region_difference"])):
-            found.append(f"{code}: nothing can be compared.")
-            continue
-        said = [_of_group(row, group) for group in dict.fromkeys(row["group"].values.tolist())]
-        whole = f"{float(row['region_difference']):+.3g} ± {float(row['region_difference_sigma']):.2g} {mass}"
-        found.append(f"{code}: {whole} as the inversion sees it; {'; '.join(said)}.")
-    return found
-
-
-def _of_group(row: xr.Dataset, group: str) -> str:
-    at = np.flatnonzero(row["group"].values == group)
-    first = row.isel(sector=int(at[0]))
-    share = float(first["group_share"])
-    if not np.isfinite(float(first["group_difference"])):
-        return f"{group} cannot be compared"
-    verdict = str(first["group_verdict"].item())
-    if verdict == NOT_RESOLVED:
-        text = f"{group} is not resolved (seen to {100 * max(share, 0.0):.0f} %)"
-    else:
-        text = (
-            f"{group} {float(first['group_difference']):+.3g} ± {float(first['group_difference_sigma']):.2g} "
-            f"(seen to {100 * share:.0f} %): {verdict}"
-        )
-    if at.size == 1:
-        return text
-    inside = row["error_correlation"].values[np.ix_(at, at)]
-    strongest = inside.ravel()[np.abs(inside - np.eye(at.size)).argmax()]
-    return f"{text}, its sectors cannot be told apart (correlation of errors {strongest:+.2f})"

@@ -6,7 +6,6 @@ along ``region`` beside the cell's own label: ``code`` and ``period`` (as `inven
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,12 +16,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from inversion.crosscheck.smoothing import CrosscheckError, Floats, Smoothed, compare_arrays
-from inversion.crosscheck.table import covered_part, ledger_covariance, with_findings
+from inversion.crosscheck.table import covered_part, ledger_covariance
 from inversion.crosscheck.verdict import Rule, caution
+from inversion.findings import as_text, carried
 from inversion.inventory.entry import Inventory, Ledger, Period, PeriodError
 from inversion.regions import MASS_UNITS, mass_unit
 
-_NAMES: Final = ("gbt2260", "name_zh", "name_en", "covered")
+NAMES: Final = ("gbt2260", "name_zh", "name_en", "covered")
+"""Coordinates of regions that go along with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def names_of(seen: xr.Dataset, order: Sequence[str]) -> dict[str, Any]:
     """Return codes, names and ``covered`` of regions as coordinates."""
     first = {code: i for i, code in reversed(list(enumerate(seen["code"].values.astype(str))))}
     rows = [first[code] for code in order]
-    found = {name: ("region", seen[name].values[rows]) for name in _NAMES if name in seen.coords}
+    found = {name: ("region", seen[name].values[rows]) for name in NAMES if name in seen.coords}
     return {"region": list(order), "region_cov": list(order), **found}
 
 
@@ -111,7 +112,7 @@ def stacked(seen: Sequence[xr.Dataset]) -> xr.Dataset:
     order = np.arange(len(seen) * regions.size).reshape(len(seen), -1).T.ravel()
     unit = first.attrs["units"]
     labels = [(code, period) for code in regions for period in periods]
-    named = {name: ("region", np.repeat(first[name].values, len(seen))) for name in _NAMES if name in first.coords}
+    named = {name: ("region", np.repeat(first[name].values, len(seen))) for name in NAMES if name in first.coords}
     data: dict[str, Any] = {
         name: ("region", np.concatenate([one[name].values for one in seen])[order], {"units": unit})
         for name in ("prior", "inversion")
@@ -119,9 +120,8 @@ def stacked(seen: Sequence[xr.Dataset]) -> xr.Dataset:
     for name in ("prior_covariance", "inversion_covariance"):
         whole = scipy.linalg.block_diag(*(one[name].values for one in seen))[np.ix_(order, order)]
         data[name] = (("region", "region_cov"), whole, {"units": f"({unit})2"})
-    said = [finding for one in seen for finding in findings_of(one.attrs)]
-    once = [finding for i, finding in enumerate(said) if finding not in said[:i]]
-    attrs = {**first.attrs, "findings": json.dumps(once, ensure_ascii=False), "window": ""}
+    once = dict.fromkeys(finding for one in seen for finding in carried(one.attrs))
+    attrs = {**first.attrs, "findings": as_text(once), "window": ""}
     return xr.Dataset(data, cell_coords(labels, "period", named), attrs)
 
 
@@ -212,12 +212,6 @@ def by_period(
     return found
 
 
-def findings_of(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the findings that totals or a table carry."""
-    found: list[dict[str, Any]] = json.loads(attrs.get("findings") or "[]")
-    return found
-
-
 def lay_beside(seen: xr.Dataset, book: Book, rule: Rule, kind: str, *, correlation: Floats | None = None) -> Sides:
     """Lay a ledger's cells beside those of an inversion, as the inversion would have seen them.
 
@@ -259,7 +253,7 @@ def lay_beside(seen: xr.Dataset, book: Book, rule: Rule, kind: str, *, correlati
         "inventory_correlation": rule.inventory_correlation,
         f"{kind}_correlation": within,
         "caution": caution(seen),
-        "findings": with_findings(seen, findings),
+        "findings": as_text((*carried(seen.attrs), *findings)),
     }
     return Sides(seen, book, smooth, D, attrs)
 

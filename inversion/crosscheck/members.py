@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import xarray as xr
 
+from inversion.crosscheck.reading import opened
 from inversion.crosscheck.smoothing import CrosscheckError, Floats, root
-from inversion.findings import Grade
+from inversion.findings import carried, refusal
 from inversion.regions import mass_unit
 
 BASE: Final = "as configured"
@@ -48,7 +48,8 @@ def gathered(results: Mapping[str, xr.Dataset]) -> xr.Dataset:
         raise CrosscheckError("The configurations", faults)
     covariance = np.stack([one["inversion_covariance"].values for one in results.values()])
     values = np.stack([one["inversion"].values for one in results.values()])
-    return _table(list(results), values, covariance, [_refusal(one) for one in results.values()], first)
+    reasons = [refusal(carried(one.attrs)) for one in results.values()]
+    return _table(list(results), values, covariance, reasons, first)
 
 
 def read_members(path: str | Path, base: xr.Dataset) -> xr.Dataset:
@@ -70,11 +71,7 @@ def read_members(path: str | Path, base: xr.Dataset) -> xr.Dataset:
     CrosscheckError
         Where the file holds no members, or not all regions.
     """
-    try:
-        with xr.open_dataset(path, engine="netcdf4") as opened:
-            stored = opened.load()
-    except (OSError, ValueError) as error:
-        raise CrosscheckError(str(path), [f"It is no netCDF file that can be read ({error})."]) from error
+    stored = opened(path)
     wanted = ("total_posterior_member", "stdev_total_posterior_member", "total_region", "total_gas", "total_sector")
     missing = [name for name in wanted if name not in stored.variables]
     if missing:
@@ -100,11 +97,6 @@ def _row(stored: xr.Dataset, gas: str, code: str) -> int:
     named = (stored["total_region"].values.astype(str) == code) & (stored["total_sector"].values.astype(str) == "all")
     found = np.flatnonzero(named & (stored["total_gas"].values.astype(str) == gas))
     return int(found[0]) if found.size else -1
-
-
-def _refusal(one: xr.Dataset) -> str:
-    found: list[dict[str, Any]] = json.loads(one.attrs.get("findings") or "[]")
-    return " ".join(finding["sentence"] for finding in found if finding["grade"] == Grade.REFUSE)
 
 
 def _table(names: list[str], values: Floats, covariance: Floats, reasons: list[str], like: xr.Dataset) -> xr.Dataset:

@@ -8,12 +8,11 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from inversion.crosscheck.cells import cell_coords, codes, names_of, period_of
+from inversion.crosscheck.cells import NAMES, cell_coords, codes, names_of, period_of
 from inversion.crosscheck.smoothing import CrosscheckError
 from inversion.inventory.entry import Period
 from inversion.regions import MASS_UNITS, mass_unit
 
-_NAMES: Final = ("gbt2260", "name_zh", "name_en", "covered")
 _CARRIED: Final = ("gas", "findings", "diagnostics", "sites", "window")
 
 
@@ -36,7 +35,7 @@ def read_periods(path: str | Path) -> xr.Dataset:
     CrosscheckError
         Where totals or covariances are missing.
     """
-    stored = _opened(path)
+    stored = opened(path)
     several = stored.sizes.get("time", 0) > 1
     suffix = "_time" if several else ""
     names = {
@@ -69,7 +68,7 @@ def read_sectors(path: str | Path) -> xr.Dataset:
     CrosscheckError
         Where the file holds no sectors, or no covariances between them.
     """
-    stored = _opened(path)
+    stored = opened(path)
     names = {
         "prior": "flux_sector_prior_country",
         "inversion": "flux_sector_posterior_country",
@@ -118,10 +117,17 @@ def over_window(seen: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _opened(path: str | Path) -> xr.Dataset:
+def opened(path: str | Path) -> xr.Dataset:
+    """Return a netCDF file in memory.
+
+    Raises
+    ------
+    CrosscheckError
+        Where it is none.
+    """
     try:
-        with xr.open_dataset(path, engine="netcdf4") as opened:
-            return opened.load()
+        with xr.open_dataset(path, engine="netcdf4") as stored:
+            return stored.load()
     except (OSError, ValueError) as error:
         raise CrosscheckError(str(path), [f"It is no netCDF file that can be read ({error})."]) from error
 
@@ -143,7 +149,7 @@ def _cells(stored: xr.Dataset, names: dict[str, str], parts: list[str], kind: st
     regions = stored["country"].values.astype(str)
     labels = [(str(code), part) for code in regions for part in parts]
     n = len(labels)
-    there = [name for name in _NAMES if name in stored.variables]
+    there = [name for name in NAMES if name in stored.variables]
     more: dict[str, Any] = {name: ("region", np.repeat(stored[name].values, len(parts))) for name in there}
     data = {
         ours: (

@@ -23,7 +23,7 @@ from inversion.crosscheck.smoothing import (
     same,
 )
 from inversion.crosscheck.verdict import NOT_RESOLVED, Rule, caution, decide, reasons, remarks, verdict
-from inversion.findings import Finding, Grade
+from inversion.findings import Finding, Grade, as_text, carried
 from inversion.inventory.entry import Inventory, Ledger
 from inversion.regions import MASS_UNITS, mass_unit
 from inversion.totals import judge_totals
@@ -62,7 +62,7 @@ def totals(posterior: Any, regions: xr.DataArray) -> xr.Dataset:
             "gas": regions.attrs.get("gas", ""),
             "units": unit,
             "window": regions.attrs.get("window", ""),
-            "findings": json.dumps([dataclasses.asdict(finding) for finding in findings], ensure_ascii=False),
+            "findings": as_text(findings),
             "diagnostics": json.dumps(_scalars(posterior.diagnostics)),
             "sites": json.dumps(_sites(posterior), ensure_ascii=False),
         },
@@ -224,7 +224,11 @@ def _compared(seen: xr.Dataset, ledger: Ledger, rule: Rule) -> xr.Dataset:
         result[f"{name}_covariance"] = (square, matrix, {"units": f"({seen.attrs['units']})2"})
     for name in ("prior_covariance", "inversion_covariance"):
         result[name] = seen[name]
-    about = {"family_wise": decided.family_wise, "caution": caution(seen), "findings": with_findings(seen, findings)}
+    about = {
+        "family_wise": decided.family_wise,
+        "caution": caution(seen),
+        "findings": as_text((*carried(seen.attrs), *findings)),
+    }
     return result.assign_attrs(seen.attrs | _statement(result, ledger, rule) | about)
 
 
@@ -264,12 +268,6 @@ def ledger_covariance(
 
 _ALIKE: Final = 1.25
 """Ratio of two σ of one error from which on it is remarked on."""
-
-
-def with_findings(seen: xr.Dataset, more: Sequence[Finding]) -> str:
-    """Return the findings of an inversion with those of a comparison, as JSON."""
-    found = json.loads(seen.attrs.get("findings") or "[]") + [dataclasses.asdict(finding) for finding in more]
-    return json.dumps(found, ensure_ascii=False)
 
 
 def covered_part(seen: xr.Dataset) -> Floats:

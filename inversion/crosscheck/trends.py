@@ -35,7 +35,7 @@ from inversion.crosscheck import cells
 from inversion.crosscheck.cells import Sides, lay_beside, names_of, stacked
 from inversion.crosscheck.smoothing import UNSEEN, CrosscheckError, Floats, root
 from inversion.crosscheck.verdict import Rule, decide, remarks, unseen
-from inversion.findings import Grade
+from inversion.findings import carried, refusal
 from inversion.inventory.entry import NOTATION_KEYS, Inventory, Ledger, Period
 
 _FEWEST: Final = 2
@@ -211,7 +211,7 @@ def _share(seen: xr.Dataset, T: Floats, kernel: Floats, tau: Floats) -> Floats:
 def _reasons(sides: Sides, order: Sequence[str], share: Floats, used: NDArray[np.int_], rule: Rule) -> list[str]:
     """Say for every region why it has no verdict; "" where it has one."""
     seen, book = sides.seen, sides.book
-    refused = [f["sentence"] for f in cells.findings_of(sides.attrs) if f["grade"] == Grade.REFUSE]
+    refused = refusal(carried(sides.attrs))
     code = seen["code"].values.astype(str)
     found = []
     for r, name in enumerate(order):
@@ -219,7 +219,7 @@ def _reasons(sides: Sides, order: Sequence[str], share: Floats, used: NDArray[np
         keys = dict.fromkeys(key for i in at for key in book.notation[i].split(",") if key)
         said = ", ".join(f"{key} ({NOTATION_KEYS[key]})" for key in keys)
         cases = (
-            (bool(refused), f"the inversion must not be used: {' '.join(refused)}"),
+            (bool(refused), f"the inversion must not be used: {refused}"),
             (used[r] < _FEWEST and bool(keys), f"the ledger says {said}"),
             (used[r] < _FEWEST, f"{used[r]} of {at.size} periods can be compared, a trend needs {_FEWEST}"),
             (not share[r] >= rule.min_share, unseen(share[r], rule.min_share, "its trend")),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from inversion.crosscheck.smoothing import CrosscheckError, Floats, with_covariance
-from inversion.findings import CONSISTENCY, Grade
+from inversion.findings import CONSISTENCY, Grade, carried, refusal
 from inversion.inventory.entry import NOTATION_KEYS, Ledger
 from inversion.multiplicity import adjusted, any_beyond
 
@@ -149,8 +148,7 @@ def verdict(z: float, critical_z: float) -> str:
 
 def objections(seen: xr.Dataset) -> list[str]:
     """Return the rules by which the inversion notices that its own errors or transport are not as it assumes."""
-    found: list[dict[str, Any]] = json.loads(seen.attrs.get("findings") or "[]")
-    codes = {f["code"] for f in found if f["grade"] in (Grade.WARN, Grade.REFUSE)}
+    codes = {f.code for f in carried(seen.attrs) if f.grade in (Grade.WARN, Grade.REFUSE)}
     return [code for code in CONSISTENCY if code in codes]
 
 
@@ -182,7 +180,7 @@ def unseen(share: float, needed: float, what: str = "it") -> str:
 
 def reasons(seen: xr.Dataset, ledger: Ledger, share: Floats, rule: Rule) -> list[str]:
     """Say for every region why it has no verdict; "" where it has one."""
-    refusal = [f["sentence"] for f in json.loads(seen.attrs.get("findings") or "[]") if f["grade"] == Grade.REFUSE]
+    refused = refusal(carried(seen.attrs))
     size = share.size
     covered = seen["covered"].values if "covered" in seen.coords else np.ones(size)
     known = with_covariance(seen["inversion_covariance"].values + seen["prior_covariance"].values)
@@ -190,7 +188,7 @@ def reasons(seen: xr.Dataset, ledger: Ledger, share: Floats, rule: Rule) -> list
     def first(i: int) -> str:
         keys = [f"{key} ({NOTATION_KEYS[key]})" for key in ledger.notation[i].split(",") if key]
         cases = (
-            (bool(refusal), f"the inversion must not be used: {' '.join(refusal)}"),
+            (bool(refused), f"the inversion must not be used: {refused}"),
             (covered[i] == 0, "outside the domain"),
             (covered[i] < rule.min_covered, f"only {100 * covered[i]:.0f} % of its area lies in the domain"),
             (bool(keys), f"the ledger says {', '.join(keys)}"),

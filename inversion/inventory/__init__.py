@@ -8,7 +8,7 @@ from inversion.inventory.delimited import write
 from inversion.inventory.entry import Entry, Inventory, InventoryError, Ledger, Period
 from inversion.inventory.interchange import write_interchange
 from inversion.inventory.reading import FORMATS, read
-from inversion.inventory.sums import supposed, totals
+from inversion.inventory.sums import supposed, totals, whole
 from inversion.inventory.vintages import beside, named, recalculation
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "recalculation",
     "supposed",
     "totals",
+    "whole",
     "write",
     "write_interchange",
 ]

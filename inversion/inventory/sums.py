@@ -69,6 +69,17 @@ def totals(
     return Inventory(tuple(added), inventory.name, inventory.notes)
 
 
+def whole(inventory: Inventory, category: str | None = None) -> Inventory:
+    """Return the inventory as it is compared: its parts, where there are any, added up to a category (or the total).
+
+    Raises
+    ------
+    InventoryError
+        As `totals`.
+    """
+    return totals(inventory, category or TOTAL) if any(entry.part for entry in inventory.entries) else inventory
+
+
 def supposed(inventory: Inventory, sigma_percent: float) -> Inventory:
     """Give a standard uncertainty to every value that the inventory states none for.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from inversion.crosscheck import VERDICTS, CrosscheckError
+from inversion.findings import as_text, carried
 from inversion.inventory.entry import Period, PeriodError
 from inversion.maps import Station
 from inversion.regions import mass_unit
@@ -318,8 +318,8 @@ _OF_LEDGER: Final = ("prior_is_inventory",)
 
 
 def _of_inversion(findings: str) -> str:
-    kept = [finding for finding in json.loads(findings or "[]") if finding.get("code") not in _OF_LEDGER]
-    return json.dumps(kept, ensure_ascii=False) if findings else ""
+    kept = [finding for finding in carried({"findings": findings}) if finding.code not in _OF_LEDGER]
+    return as_text(kept) if findings else ""
 
 
 def read_stations(path: str | Path) -> list[Station]:

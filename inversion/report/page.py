@@ -16,6 +16,7 @@ import xarray as xr
 from markupsafe import Markup
 
 from inversion import fonts, vocabulary
+from inversion.findings import Finding
 from inversion.report import grid, rows
 from inversion.report.annex import Annex, Table, Trend
 from inversion.report.figures import draw_periods
@@ -43,7 +44,7 @@ class Section:
     name: str
     under: str
     summary: list[str]
-    findings: list[dict[str, str]]
+    findings: list[Finding]
     table: Grid
     outside: str
     rule: str

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from inversion.crosscheck import total
+from inversion.findings import Finding, Grade, carried
 from inversion.maps import dash_line_finding
 from inversion.report.wording import MARKS, NOTHING, decimals, number, percent, unit, window, with_sigma
 from inversion.vocabulary import ENGLISH, Vocabulary
@@ -215,7 +216,7 @@ def assumptions(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> list[tup
         words("assumption.all_categories") if everything else words("assumption.one_category", category=a["category"])
     )
     correlation = a["inventory_correlation"]
-    shared = any(finding["code"] == "prior_is_inventory" for finding in findings(comparison))
+    shared = any(finding.code == "prior_is_inventory" for finding in findings(comparison))
     errors = (
         words("assumption.as_prior")
         if shared
@@ -256,11 +257,9 @@ def limitations(comparison: xr.Dataset, words: Vocabulary = ENGLISH) -> list[str
     return [*made, words.sentence(dashes)] if dashes else made
 
 
-def findings(comparison: xr.Dataset) -> list[dict[str, str]]:
+def findings(comparison: xr.Dataset) -> list[Finding]:
     """Return what the inversion says about itself, the worst first."""
-    order = {"refuse": 0, "warn": 1, "inform": 2}
-    made: list[dict[str, str]] = json.loads(comparison.attrs.get("findings") or "[]")
-    return sorted(made, key=lambda finding: order.get(finding["grade"], 3))
+    return sorted(carried(comparison.attrs), key=lambda finding: list(Grade).index(finding.grade))
 
 
 _DIAGNOSTICS: Final = ("n_obs", "n_state", "n_boundary", "chi2", "J_a", "dofs", "dofs_state", "outliers")

@@ -293,7 +293,7 @@ def _of_table(table: Table, words: Vocabulary) -> Iterator[tuple[str, str]]:
     name = page.heading(table, words)
     yield from ((name, sentence) for sentence in rows.summary(comparison, words))
     for finding in rows.findings(comparison):
-        yield words("workbook.inversion_says", grade=words(f"grade.{finding['grade']}")), finding["sentence"]
+        yield words("workbook.inversion_says", grade=words(f"grade.{finding.grade}")), finding.sentence
     yield from rows.assumptions(comparison, words)
     yield from rows.diagnostics(comparison, words)
     head, *body = rows.sites(comparison, words) or [()]

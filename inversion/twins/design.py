@@ -11,8 +11,6 @@ squared is formed, and no observed value is needed.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,7 +21,7 @@ import xarray as xr
 
 from inversion.covariance import Covariance
 from inversion.covariance.operator import Array
-from inversion.findings import Finding, Grade
+from inversion.findings import Finding, Grade, as_text
 from inversion.jacobian import Beside, as_jacobian
 from inversion.posterior import Posterior
 from inversion.problem import Problem
@@ -172,8 +170,7 @@ def design(
         chosen_dofs=("step", dofs + steps[:, 0], {"units": "1"}),
         chosen_stdev=(("step", dim), np.sqrt(variance + steps[:, 1:])),
     )
-    found = [dataclasses.asdict(finding) for finding in judge_design(result.assign_attrs(by=by))]
-    return result.assign_attrs(by=by, findings=json.dumps(found, ensure_ascii=False))
+    return result.assign_attrs(by=by, findings=as_text(judge_design(result.assign_attrs(by=by))))
 
 
 def _greedy(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ import xarray as xr
 
 from inversion.covariance.operator import Array
 from inversion.diagnostics import Diagnostics
-from inversion.findings import CONSISTENCY, Grade
+from inversion.findings import CONSISTENCY, Grade, as_text
 from inversion.posterior import Posterior
 from inversion.problem import Problem
 from inversion.solve import batch
@@ -84,8 +82,7 @@ def run(
     result = stated.dataset(rows).assign_attrs(
         nature=world.name, draws=draws, level=level, planted=planted, title=posterior.problem.name
     )
-    found = [dataclasses.asdict(finding) for finding in judge(result)]
-    return result.assign_attrs(findings=json.dumps(found, ensure_ascii=False))
+    return result.assign_attrs(findings=as_text(judge(result)))
 
 
 class _Stated:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 import scipy.stats
 import xarray as xr
 
-from inversion.findings import Finding, Grade
+from inversion.findings import Finding, Grade, carried
 
 _SIGMAS = 3.0
 """Standard errors that make a departure."""
@@ -50,8 +49,7 @@ def read_findings(twins: xr.Dataset) -> tuple[Finding, ...]:
     -------
     tuple of Finding
     """
-    found = json.loads(twins.attrs.get("findings") or "[]")
-    return tuple(Finding(Grade(f["grade"]), f["code"], f["sentence"]) for f in found)
+    return carried(twins.attrs)
 
 
 def lines(twins: xr.Dataset) -> list[str]:

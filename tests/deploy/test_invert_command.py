@@ -19,6 +19,7 @@ from deploy.jobs.inversion.members import merged
 from inversion.datasets import CONCENTRATION, FLUX, POSTERIOR
 from inversion.errors import AssemblyError, CovarianceError, ProblemError
 from inversion.observations import solar_hour
+from qc.errors import ConfigError
 from qc.schema import require
 from tests.deploy.march import (
     CONFIG,
@@ -186,10 +187,10 @@ def test_tables_that_do_not_agree(tmp_path, pairs, sentence):
 
 
 def test_no_file_no_toml_no_ensemble(tmp_path, solved):
-    with pytest.raises(DeployError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         job.read(tmp_path / "none.toml")
     (tmp_path / "b.toml").write_text("a = ")
-    with pytest.raises(DeployError, match="is not TOML"):
+    with pytest.raises(ConfigError, match="is not TOML"):
         job.read(tmp_path / "b.toml")
     config, _ = solved
     text = config.read_text()

@@ -507,7 +507,7 @@ def test_what_the_sites_say_travels_into_page_workbook_and_netcdf(from_twin, tmp
     assert json.loads(again.attrs["sites"]) == json.loads(from_twin.attrs["sites"])
     codes = {finding["code"] for finding in json.loads(again.attrs["findings"])}
     assert {"chi2", "prior_fit", "left_out", "desroziers", "residual_correlation"} <= codes
-    assert all(finding["sentence"].split(":")[0] in text.replace("&#39;", "'") for finding in rows.findings(again)[:3])
+    assert all(finding.sentence.split(":")[0] in text.replace("&#39;", "'") for finding in rows.findings(again)[:3])
 
 
 def test_a_comparison_without_sites_has_no_such_table():

@@ -177,8 +177,7 @@ def _book(settings: Settings, ledger: LedgerSettings) -> Inventory:
 
 def _whole(book: Inventory, category: str | None, sigma_percent: float | None) -> Inventory:
     """Add parts up to the category that is compared, and give it the σ it states none of."""
-    if any(entry.part for entry in book.entries):
-        book = inventory.totals(book, category or "0")
+    book = inventory.whole(book, category)
     return book if sigma_percent is None else inventory.supposed(book, sigma_percent)
 
 

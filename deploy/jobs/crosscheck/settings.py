@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from deploy.errors import DeployError
 from inversion import report
 from inversion.crosscheck import CrosscheckError, Rule
 from inversion.inventory import FORMATS
-from qc.document import Table
+from qc.document import Table, load
 
 LANGUAGES: Final = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}
 _CONTROLS: Final = ("region", "family")
@@ -119,18 +118,13 @@ def read(path: str | Path) -> Settings:
 
     Raises
     ------
+    ConfigError
+        Where there is no such file, or it is no TOML.
     DeployError
         With every fault at once.
     """
     path = Path(path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise DeployError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path} is not TOML: {error}"
-        raise DeployError(msg) from error
+    document = load(path)
     faults: list[str] = []
     settings = _settings(document, path, faults)
     if faults or settings is None:

@@ -86,7 +86,7 @@ def summary(book: Inventory, category: str) -> list[str]:
     lines.append(f"  {'notation':8} {', '.join(f'{key} {count}' for key, count in sorted(keys.items())) or 'none'}")
     lines += [f"  {without} values have no uncertainty (`sigma_percent` supposes one)"] if without else []
     lines += [f"  note: {note}" for note in book.notes]
-    added = inventories.totals(book, category) if any(e.part for e in book.entries) else book.select(category=category)
+    added = inventories.whole(book, category)
     rows = [e for e in added.entries if e.scope == 1 and e.category == category]
     lines += (
         ["", f"category {category}, kt"] if rows else ["", f"category {category}: no entry; `--total` names another"]

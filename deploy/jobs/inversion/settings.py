@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from inversion import solve
 from inversion.assemble.observed import KINDS, PerSite
 from inversion.covariance.kernels import KINDS as KINDS_OF_CORRELATION
 from inversion.regions import MASS_UNITS
-from qc.document import Table
+from qc.document import Table, load
 
 BASES: Final = ("cells", "provinces", "quadtree", "mask", "domain")
 BACKGROUNDS: Final = ("baseline", "curtain", "field", "none")
@@ -184,18 +183,13 @@ def read(path: str | Path) -> Settings:
 
     Raises
     ------
+    ConfigError
+        Where there is no such file, or it is no TOML.
     DeployError
         With every fault at once, also those of the members of its ensemble.
     """
     path = Path(path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror}"
-        raise DeployError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path} is not TOML: {error}"
-        raise DeployError(msg) from error
+    document = load(path)
     return understand(document, path.name, path.parent)
 
 
