@@ -174,6 +174,9 @@ def test_ledgers_that_are_not_there():
         invoke("inventory read ledger.csv --vintage 2020")
     with pytest.raises(DeployError, match=r"written as \.csv, or as \.yaml"):
         invoke("inventory read ledger.csv --to ledger.xlsx")
+    with pytest.raises(InversionError, match=r"9\.Z"):
+        invoke("inventory read ledger.csv --category 9.Z")
+    assert "category 2: no entry; `--category` names another" in invoke("inventory read ledger.csv --category 2").output
     same = invoke("inventory compare ledger.csv ledger.csv --category 1.A")
     assert "nothing changed" in same.output
 
@@ -202,3 +205,10 @@ def test_a_report_revises_the_months_and_every_release_is_kept():
     Path("other/notes.txt").write_text("mine")
     with pytest.raises(DeployError, match=r"other holds other files and no history \(releases\.csv\)"):
         invoke(again.replace("--history express", "--history other"))
+
+
+def test_what_only_one_submission_has_is_new_or_gone():
+    Path("more.csv").write_text(LEDGER.format(vintage="2025", shanghai=190) + "CN-AH,co2,1.A,2022,7,Mt,,2025\n")
+    for old, new, word in (("ledger.csv", "more.csv", "new"), ("more.csv", "ledger.csv", "gone")):
+        said = invoke(f"inventory compare {old} {new} --category 1.A").output
+        assert re.search(rf"CN-AH 1\.A 2022 +7000 +{word}$", said, re.MULTILINE)

@@ -13,6 +13,7 @@ import xarray as xr
 from deploy.errors import DeployError
 from inversion import inventory as inventories
 from inversion.inventory import Inventory
+from inversion.inventory.entry import category as known_category
 from qc.document import Table
 
 _MOST: Final = 12
@@ -77,9 +78,10 @@ def summary(book: Inventory, category: str) -> list[str]:
     category : str
         IPCC 2006; "0" for the total.
     """
+    category = known_category(category)
     keys = Counter(entry.notation for entry in book.entries if entry.notation)
     without = sum(e.value is not None and e.deviation is None for e in book.entries)
-    lines = [f"{book.name}: {len(book.entries)} entries"]
+    lines = [f"{book.name}: {len(book.entries)} {'entry' if len(book.entries) == 1 else 'entries'}"]
     for kind in ("gas", "period", "vintage", "source", "scope"):
         found = sorted({str(getattr(entry, kind)) for entry in book.entries if str(getattr(entry, kind))})
         lines.append(f"  {kind:8} {_listed(found)}")
@@ -89,7 +91,7 @@ def summary(book: Inventory, category: str) -> list[str]:
     added = inventories.whole(book, category)
     rows = [e for e in added.entries if e.scope == 1 and e.category == category]
     lines += (
-        ["", f"category {category}, kt"] if rows else ["", f"category {category}: no entry; `--total` names another"]
+        ["", f"category {category}, kt"] if rows else ["", f"category {category}: no entry; `--category` names another"]
     )
     for entry in sorted(rows, key=lambda e: (e.gas, e.period, e.vintage, e.region)):
         sigma = "" if entry.deviation is None else f" ± {entry.deviation:.4g}"
@@ -127,7 +129,7 @@ def differences(old: Inventory, new: Inventory, category: str, gas: str | None) 
             continue
         where = " ".join(str(part) for part in one["row"].item())
         lines.append(
-            f"  {where:28} {_number(values[0])} {_number(values[1])} {_number(values[2], '+')} {values[3]:+8.1%}"
+            f"  {where:28} {_number(values[0])} {_number(values[1])} {_number(values[2], '+')} {_relative(*values)}"
         )
     return table, lines if len(lines) > 1 else [*lines, "  nothing changed"]
 
@@ -153,6 +155,13 @@ def _vintage(book: Inventory) -> str:
 def _listed(found: list[str]) -> str:
     more = len(found) - _MOST
     return ", ".join(found[:_MOST]) + (f" and {more} more" if more > 0 else "") if found else "none"
+
+
+def _relative(old: float, new: float, _: float, relative: float) -> str:
+    """Return the change in percent; what only one of them has, has none."""
+    if np.isnan(old) or np.isnan(new):
+        return f"{'new' if np.isnan(old) else 'gone':>8}"
+    return f"{relative:+8.1%}" if np.isfinite(relative) else f"{'was 0':>8}"
 
 
 def _number(value: float, sign: str = "") -> str:
