@@ -108,7 +108,7 @@ def fields(
         total = total + flux
     assert isinstance(total, xr.DataArray)
     bounds = np.stack([total["time"].values, total["time_end"].values], axis=1)
-    ds = xr.Dataset({"flux_total_prior": total.assign_attrs(units=_UNITS), **made}).drop_vars("time_end")
+    ds = xr.Dataset({"flux_total_prior": total.drop_attrs().assign_attrs(units=_UNITS), **made}).drop_vars("time_end")
     return ds.assign(
         time_bnds=(("time", "nbnds"), bounds),
         country_fraction=regions["country_fraction"],

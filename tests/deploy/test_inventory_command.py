@@ -127,6 +127,7 @@ def test_the_grid_holds_what_the_ledger_says():
     ds = job.lay(job.read_grid("prior.toml"))
     assert ds["country"].size == 1 + 11 + 1
     assert ds.sizes["time"] == 12
+    assert [line.split(":")[0].strip() for line in job.masses(ds)] == ["flux_1_A_1_a", "flux_1_A_2", "no value"]
     assert ds["flux_1_A_1_a"].attrs["proxy"] == "given"
     assert ds["flux_1_A_2"].attrs["proxy"] == "even"
     seconds = (ds["time_bnds"][:, 1] - ds["time_bnds"][:, 0]) / np.timedelta64(1, "s")
@@ -155,6 +156,7 @@ def test_the_grid_holds_what_the_ledger_says():
         ("prior.toml", ('"1.A.2"]', '"1.A.2", "1.A"]'), "is part of 1.A"),
         ("balance.toml", ('"balance-2023.csv"', '"balance-2032.csv"'), "there is no file balance-2032.csv"),
         ("balance.toml", ('"原煤" = "other_bituminous_coal"\n', ""), "balance-2022.csv"),
+        ("prior.toml", ("first = 118.0", "first = 128.0"), "longitude: goes from 128.0 to 123.0 by 0.5"),
         ("balance.toml", ("sectors = 0.5", "sector = 0.5"), "sector: is not known.*sectors"),
     ],
 )
@@ -212,3 +214,11 @@ def test_what_only_one_submission_has_is_new_or_gone():
     for old, new, word in (("ledger.csv", "more.csv", "new"), ("more.csv", "ledger.csv", "gone")):
         said = invoke(f"inventory compare {old} {new} --category 1.A").output
         assert re.search(rf"CN-AH 1\.A 2022 +7000 +{word}$", said, re.MULTILINE)
+
+
+def test_a_balance_of_electricity_alone_is_no_inventory():
+    for year in (2022, 2023):
+        lines = Path(f"balance-{year}.csv").read_text().splitlines()
+        Path(f"balance-{year}.csv").write_text("\n".join([lines[0], lines[3]]) + "\n")
+    with pytest.raises(DeployError, match=r"balance-2022\.csv, balance-2023\.csv: no fuel is burnt in it"):
+        invoke("inventory balance balance.toml")

@@ -95,6 +95,8 @@ def make(settings: Made) -> tuple[Inventory, list[Path], list[str]]:
 
     Raises
     ------
+    DeployError
+        Where no fuel is burnt.
     InventoryError
         With every fault of balances and factors, each with its file and line.
     """
@@ -103,6 +105,10 @@ def make(settings: Made) -> tuple[Inventory, list[Path], list[str]]:
         for file in settings.balances
     ]
     burnt, bought = tables[0].joined(*tables[1:]).apart()
+    if not burnt.activities:
+        names = ", ".join(file.name for file in settings.balances)
+        msg = f"{names}: no fuel is burnt in it, only electricity or heat bought, which are emitted where they are made"
+        raise DeployError(msg)
     factors = factorfiles.ipcc2006()
     for file, version in reversed(settings.factors):
         factors = factorfiles.read(file, version=version).over(factors)

@@ -162,7 +162,10 @@ def _axis(grid: Table, name: str) -> np.ndarray:
     first, last = table.number("first"), table.number("last")
     step = table.number("step", REQUIRED, low=1e-4)
     table.close()
-    return np.arange(first or 0.0, (last or 0.0) + (step or 1.0) / 2, step or 1.0)
+    centres = np.arange(first or 0.0, (last or 0.0) + (step or 1.0) / 2, step or 1.0)
+    if centres.size < 2:
+        grid.fault(name, f"goes from {first} to {last} by {step}: expected two centres of cells or more")
+    return centres
 
 
 def _named(top: Table, key: str, folder: Path, with_: str) -> tuple[Path, str] | None:

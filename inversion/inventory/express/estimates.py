@@ -270,7 +270,9 @@ def _totals(annual: Inventory, sigma: float | None) -> dict[tuple[str, str], lis
             found.setdefault((entry.region, entry.category), []).append((entry.period, entry.value, spread))
     if bare:
         some = ", ".join(bare[:3])
-        raise InventoryError(annual.name, [f"{len(bare)} totals state no uncertainty ({some}): give sigma=."])
+        raise InventoryError(
+            annual.name, [f"{len(bare)} totals state no uncertainty ({some}): suppose one (sigma=, --sigma-percent)."]
+        )
     return {key: sorted(rows) for key, rows in found.items()}
 
 
