@@ -136,7 +136,9 @@ def within(
     xr.Dataset
         As `regions.fractions`; ``elsewhere_fraction`` is what of a cell lies in none of them: together 1.
     """
-    return _dataset(latitude, longitude, _firsts(shapes), _labels(shapes, names))
+    return _dataset(
+        latitude, longitude, disjoint([equal_area(shape) for shape in shapes.values()]), _labels(shapes, names)
+    )
 
 
 def marine(
@@ -166,7 +168,7 @@ def marine(
         As `regions.fractions`; ``elsewhere_fraction`` is land and the sea beyond.
     """
     ashore = land(source)
-    wet = [shapely.difference(shape, ashore) for shape in _firsts(waters)]
+    wet = [shapely.difference(shape, ashore) for shape in disjoint([equal_area(shape) for shape in waters.values()])]
     return _dataset(latitude, longitude, wet, _labels(waters, names))
 
 
@@ -247,16 +249,6 @@ def national(parts: xr.Dataset) -> xr.Dataset:
         },
     )
     return _with_rest(ds.assign(cell_area=area))
-
-
-def _firsts(shapes: Mapping[str, Any]) -> list[Any]:
-    """Return the shapes in the equal-area plane, what several hold left to the first."""
-    taken: Any = shapely.MultiPolygon()
-    apart = []
-    for shape in map(equal_area, shapes.values()):
-        apart.append(shapely.difference(shape, taken))
-        taken = shapely.union(taken, shape)
-    return apart
 
 
 def _code(gbt2260: str) -> str:

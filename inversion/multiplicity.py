@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 _DRAWS: Final = 50_000
+_AT_ONCE: Final = 2_000
 _SEED: Final = 20
 
 
@@ -52,7 +53,7 @@ def adjusted(p: ArrayLike, control: str = "family") -> Floats:
 def any_beyond(covariance: ArrayLike, critical_z: float) -> float:
     """Return P(max |z_i| > critical) for z = d / σ with d ~ N(0, covariance).
 
-    By 50,000 draws from a fixed seed: right to 0.5 %.
+    By 50,000 draws from a fixed seed: right to 0.5 %. Time grows with m², memory with m² too, and 2,000 m.
 
     Parameters
     ----------
@@ -78,5 +79,9 @@ def any_beyond(covariance: ArrayLike, critical_z: float) -> float:
     sigma = np.sqrt(np.diag(matrix))
     values, vectors = np.linalg.eigh(matrix / np.outer(sigma, sigma))
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    z = np.random.default_rng(_SEED).standard_normal((_DRAWS, len(root))) @ root.T
-    return float((np.abs(z) > critical_z).any(axis=1).mean())
+    rng = np.random.default_rng(_SEED)
+    beyond = 0
+    for _ in range(_DRAWS // _AT_ONCE):
+        z = rng.standard_normal((_AT_ONCE, len(root))) @ root.T
+        beyond += int((np.abs(z) > critical_z).any(axis=1).sum())
+    return beyond / _DRAWS

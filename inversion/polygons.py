@@ -6,12 +6,13 @@ are true rectangles and areas are true areas.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
+from shapely.affinity import translate
 
 from inversion.provinces import RegionError
 
@@ -21,6 +22,7 @@ _MAJOR_AXIS: Final = 6378137.0  # m, WGS84
 _ECCENTRICITY: Final = float(np.sqrt(0.00669437999014))
 _SEGMENT: Final = 0.1  # degrees; an edge this long bends by 1 m between the two projections
 _FULL: Final = 1.0 - 1e-12
+_TURN: Final = 2.0 * np.pi
 
 
 def authalic(latitude: ArrayLike) -> Floats:
@@ -51,9 +53,12 @@ def edges(centres: ArrayLike, *, name: str = "axis") -> Floats:
 
 
 def disjoint(shapes: list[Any]) -> list[Any]:
-    """Take from every polygon what an earlier one covers."""
+    """Take from every polygon what an earlier one covers; those that only touch stay as they are."""
     apart = list(shapes)
-    for first, second in zip(*shapely.STRtree(shapes).query(shapes, "overlaps"), strict=True):
+    tree = shapely.STRtree(shapes)
+    found = [tree.query(shapes, how).T.tolist() for how in ("overlaps", "covers", "covered_by")]
+    pairs = {(first, second) for each in found for first, second in each}
+    for first, second in sorted(pairs):
         if first < second:
             apart[second] = shapely.difference(apart[second], apart[first])
     return apart
@@ -81,7 +86,7 @@ def planes(latitude: ArrayLike, longitude: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def shares(shapes: Sequence[Any], x: Floats, y: Floats) -> Floats:
-    """Return the share of every cell (k, ny, nx) that lies in each of some shapes.
+    """Return the share of every cell (k, ny, nx) that lies in each of some shapes, wherever longitude is counted from.
 
     Parameters
     ----------
@@ -96,9 +101,20 @@ def shares(shapes: Sequence[Any], x: Floats, y: Floats) -> Floats:
         "1".
     """
     grid = np.zeros((len(shapes), y.size - 1, x.size - 1))
-    for share, shape in zip(grid, shapes, strict=True):
-        _fill(share, shape, x, y)
-    return grid
+    for k, shape in enumerate(shapes):
+        for turned in _turned(shape, x):
+            part = np.zeros_like(grid[k])
+            _fill(part, turned, x, y)
+            grid[k] += part
+    return np.minimum(grid, 1.0)
+
+
+def _turned(shape: Any, x: Floats) -> Iterator[Any]:
+    """Yield a shape as it lies in the longitudes of a grid, and what of it lies there a turn further east or west."""
+    west, _, east, _ = shape.bounds
+    for turn in (0.0, _TURN, -_TURN):
+        if east + turn > x[0] and west + turn < x[-1]:
+            yield translate(shape, xoff=turn) if turn else shape
 
 
 def _areal(geometry: Any) -> Any:

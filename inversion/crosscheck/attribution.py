@@ -165,12 +165,22 @@ def attribution(
     chosen, how = rule or Rule(), grouping or Grouping()
     if "code" not in seen.coords or "sector" not in seen.coords:
         raise CrosscheckError("The totals", ["They have no code and sector: take those of regions by sector."])
-    single = lay_beside(seen, cells.book_of(seen, ledgers, "sector"), chosen, "sector")
     order, names = cells.codes(seen), list(dict.fromkeys(seen["sector"].values.astype(str).tolist()))
-    if seen.sizes["region"] != len(order) * len(names):
-        raise CrosscheckError("The totals", ["Not every region has every sector: leave out those that have not."])
+    seen = _in_order(seen, order, names)
+    single = lay_beside(seen, cells.book_of(seen, ledgers, "sector"), chosen, "sector")
     groups = [_groups(single, r, len(names), chosen, how) for r in range(len(order))]
     return _table(single, order, names, groups, chosen).assign_attrs(grouping=str(how))
+
+
+def _in_order(seen: xr.Dataset, order: Sequence[str], names: Sequence[str]) -> xr.Dataset:
+    """Return the cells region by region, the sectors of each in one order."""
+    pairs = zip(seen["code"].values.astype(str), seen["sector"].values.astype(str), strict=True)
+    place = {pair: i for i, pair in enumerate(pairs)}
+    wanted = list(itertools.product(order, names))
+    if seen.sizes["region"] != len(wanted) or set(place) != set(wanted):
+        raise CrosscheckError("The totals", ["Not every region has every sector once: leave out those that have not."])
+    rows = [place[pair] for pair in wanted]
+    return seen.isel(region=rows, region_cov=rows)
 
 
 def told_apart(
@@ -281,7 +291,7 @@ def _of_groups(
         "group": np.array(labels, dtype=object),
         "group_difference": difference,
         "group_difference_sigma": deviation,
-        "group_joint_sigma": deviation / np.where(share > UNSEEN, share, np.nan),
+        "group_joint_sigma": deviation / (np.where(share > UNSEEN, share, np.nan) * grouped.inside),
         "group_share": share,
         "group_z": z,
         "group_p_adjusted": decided.p_adjusted,

@@ -6,6 +6,7 @@ along ``region`` beside the cell's own label: ``code`` and ``period`` (as `inven
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from inversion.crosscheck.smoothing import CrosscheckError, Floats, Smoothed, compare_arrays
-from inversion.crosscheck.table import covered_part, ledger_covariance
+from inversion.crosscheck.table import covered_part, ledger_covariance, not_finite
 from inversion.crosscheck.verdict import Rule, caution
 from inversion.findings import as_text, carried
 from inversion.inventory.entry import Inventory, Ledger, Period, PeriodError
@@ -56,6 +57,8 @@ class Sides:
     smooth : Smoothed
         Of the part of each cell that lies in the domain.
     inventory_covariance : array (n, n)
+    inside : array (n,)
+        Part of each cell that lies in the domain; NaN where that is too little to be compared.
     attrs : dict
         What a table says about itself.
     """
@@ -64,6 +67,7 @@ class Sides:
     book: Book
     smooth: Smoothed
     inventory_covariance: Floats
+    inside: Floats
     attrs: dict[str, Any]
 
 
@@ -106,9 +110,15 @@ def stacked(seen: Sequence[xr.Dataset]) -> xr.Dataset:
         if not np.array_equal(one["region"].values.astype(str), regions)
         or any(one.attrs[name] != first.attrs[name] for name in ("units", "gas"))
     ]
+    spans = [period_of(str(one.attrs["window"])) for one in seen]
+    faults += [
+        f"Two are of one time, {first} and {second}: their errors are not independent; take one of them."
+        for first, second in itertools.pairwise(sorted(spans))
+        if second.start < first.end
+    ]
     if faults:
         raise CrosscheckError("The totals of several periods", faults)
-    periods = [str(period_of(str(one.attrs["window"]))) for one in seen]
+    periods = [str(span) for span in spans]
     order = np.arange(len(seen) * regions.size).reshape(len(seen), -1).T.ravel()
     unit = first.attrs["units"]
     labels = [(code, period) for code in regions for period in periods]
@@ -226,7 +236,15 @@ def lay_beside(seen: xr.Dataset, book: Book, rule: Rule, kind: str, *, correlati
     kind : {"period", "sector"}
     correlation : array (n, n), optional
         Of the ledger's errors, where it is known already.
+
+    Raises
+    ------
+    CrosscheckError
+        Where the inversion's totals are not finite.
     """
+    faults = not_finite(seen)
+    if faults:
+        raise CrosscheckError("The inversion", faults)
     covered = covered_part(seen)
     inside = np.where(covered >= rule.min_covered, covered, np.nan)
     within = rule.period_correlation if kind == "period" else rule.sector_correlation
@@ -255,7 +273,7 @@ def lay_beside(seen: xr.Dataset, book: Book, rule: Rule, kind: str, *, correlati
         "caution": caution(seen),
         "findings": as_text((*carried(seen.attrs), *findings)),
     }
-    return Sides(seen, book, smooth, D, attrs)
+    return Sides(seen, book, smooth, D, inside, attrs)
 
 
 def _alike(labels: NDArray[Any], correlation: float) -> Floats:

@@ -180,13 +180,19 @@ def _check(seen: xr.Dataset, ledger: Ledger) -> None:
         faults.append("The ledger is of other regions than the inversion: take them in the inversion's order.")
     if seen.attrs["gas"] and seen.attrs["gas"] != ledger.gas:
         faults.append(f"The inversion is of {seen.attrs['gas']}, the ledger of {ledger.gas}.")
-    faults += [
-        f"{name} holds values that are not finite."
-        for name in ("prior", "inversion")
-        if not np.isfinite(seen[name].values).all()
-    ]
+    faults += not_finite(seen)
     if faults:
         raise CrosscheckError("The comparison", faults)
+
+
+def not_finite(seen: xr.Dataset) -> list[str]:
+    """Return what is wrong with the totals of an inversion: values that are not finite, and of which regions."""
+    wrong = {name: ~np.isfinite(seen[name].values) for name in ("prior", "inversion")}
+    return [
+        f"{name} holds values that are not finite: {', '.join(seen['region'].values[at].astype(str)[:8])}."
+        for name, at in wrong.items()
+        if at.any()
+    ]
 
 
 def _compared(seen: xr.Dataset, ledger: Ledger, rule: Rule) -> xr.Dataset:

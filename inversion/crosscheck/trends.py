@@ -13,7 +13,7 @@ error of the slope of the true years, whatever they do about a straight line; ye
 periods), with the weights of the inversion: δ = T d, Cov δ = T Cov d Tᵀ, so that δ = T t̂ - T (ledger smoothed). Weights
 from Cov d itself would look where the inversion sees nothing, since d is small and sure there. An error of 1 in the
 slope of a region's ledger moves δ_r by -Γ̄_rr, Γ̄_rr = T_r Γ (τ - τ̄) over its own cells: the ``share`` of the trend that
-was seen; σ(δ) over it is the joint σ, in the ledger's own terms.
+was seen; σ(δ) over it, and over the part of the region in the domain, is the joint σ, in the ledger's own terms.
 
 **Errors of ledgers between years.** Emission factors err the same way every year, activity data anew (IPCC 2006,
 Vol. 1, section 3.2.3.1, sensitivities of type A and B): `Rule.period_correlation` is the share of the variance that
@@ -72,7 +72,7 @@ def trends(
     xr.Dataset
         On ``region``, in the inversion's units a year: ``inversion_trend``, ``inventory_trend``, ``prior_trend``,
         ``difference`` with ``_sigma``; ``inventory_smoothed_trend`` (difference = inversion_trend - this); ``z``,
-        ``p``, ``p_adjusted``, ``share``, ``joint_sigma``, ``ledger_difference`` (difference / share), ``periods_used``,
+        ``p``, ``p_adjusted``, ``share``, ``joint_sigma``, ``ledger_difference``, ``periods_used``,
         ``verdict``, ``reason``, ``remark``; ``difference_covariance`` (region, region_cov). On (``period``,
         ``region``), in the inversion's units: ``inversion``, ``inventory``, ``prior``, ``period_difference`` with
         ``_sigma``, ``inventory_smoothed``, ``inventory_notation``. ``period_start``, ``period_end`` (period).
@@ -139,7 +139,8 @@ def _slopes(sides: Sides, T: Floats, spread: Floats, share: Floats) -> dict[str,
     }
     found = {name: np.where(T.any(axis=1), values, np.nan) for name, values in found.items()}
     found |= {name: np.where(own.any(axis=1), values, np.nan) for name, values in ledger.items()}
-    visible = np.where(share > UNSEEN, share, np.nan)
+    first = [int(np.flatnonzero(seen["code"].values == code)[0]) for code in cells.codes(seen)]
+    visible = np.where(share > UNSEEN, share, np.nan) * sides.inside[first]
     found["ledger_difference"] = found["difference"] / visible
     found["joint_sigma"] = found["difference_sigma"] / visible
     return found

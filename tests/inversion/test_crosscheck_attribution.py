@@ -14,6 +14,7 @@ from inversion.crosscheck import (
     told_apart,
 )
 from inversion.crosscheck.cells import cell_coords
+from inversion.findings import Finding, Grade, as_text
 from inversion.inventory import Entry, Inventory
 from inversion.inventory.entry import InventoryError, Ledger, Period
 
@@ -186,3 +187,73 @@ def test_totals_without_sectors_are_refused():
         attribution(seen.drop_vars("sector"), ledgers(np.full(6, 1.0)))
     with pytest.raises(CrosscheckError, match="nothing of any sector"):
         attribution(seen, {"waste": ledgers(np.full(6, 1.0))["coal"]})
+
+
+def partly(world, y, covered, **attrs):
+    """The same cells, of which part of each region lies in the domain."""
+    return world.seen(y).assign_coords(covered=("region", np.repeat(covered, 3))).assign_attrs(attrs)
+
+
+def test_groups_by_hand_with_correlated_ledgers_partly_in_the_domain():
+    """Against the formulas of `smoothing`, with the sums of the groups formed before anything else."""
+    world = World()
+    covered = np.array([0.5, 0.8])
+    inside = np.repeat(covered, 3)
+    rate = np.array([230.0, 190.0, 210.0, 120.0, 130.0, 118.0])
+    rule = Rule(min_covered=0.4, sector_correlation=0.4, inventory_correlation=0.3)
+    seen = partly(world, world.H @ world.prior + 3.0, covered)
+    table = attribution(seen, ledgers(rate, 20.0), rule=rule)
+    assert table.group.values.tolist() == [["coal + gas", "coal + gas", "rice"]] * 2
+    P = np.zeros((4, 6))
+    for g, members in enumerate([[0, 1], [2], [3, 4], [5]]):
+        P[g, members] = 1.0
+    sector, code = np.tile(np.arange(3), 2), np.repeat([0, 1], 3)
+    rho = np.where(sector[:, None] == sector, 1.0, 0.4) * np.where(code[:, None] == code, 1.0, 0.3)
+    D = 20.0**2 * np.outer(inside, inside) * rho
+    made = compare_arrays(
+        P @ seen.inversion.values,
+        P @ world.prior,
+        covariance=P @ world.S @ P.T,
+        prior_covariance=P @ world.M @ P.T,
+        inventory=P @ (rate * inside),
+        inventory_covariance=P @ D @ P.T,
+    )
+    flat = table.isel(sector=[0, 2])
+    np.testing.assert_allclose(flat.group_difference.values.ravel(), made.difference, rtol=1e-9)
+    np.testing.assert_allclose(flat.group_difference_sigma.values.ravel() ** 2, np.diag(made.covariance), rtol=1e-9)
+    visible = np.diag(made.kernel) * np.repeat(covered, 2)
+    np.testing.assert_allclose(
+        flat.group_joint_sigma.values.ravel(), np.sqrt(np.diag(made.covariance)) / visible, rtol=1e-9
+    )
+
+
+def test_an_inversion_that_must_not_be_used_accuses_no_sector():
+    world = World()
+    said = np.full(6, 100.0)
+    said[2] -= 60.0
+    y = world.H @ np.full(6, 100.0)
+    assert "higher" in attribution(world.seen(y), ledgers(said)).group_verdict.values
+    refused = as_text([Finding(Grade.REFUSE, "baseline", "The baseline cannot be.")])
+    table = attribution(world.seen(y).assign_attrs(findings=refused), ledgers(said))
+    assert set(table.group_verdict.values.ravel()) == {"not resolved"}
+
+
+def test_cells_may_stand_in_any_order():
+    world = World()
+    y = world.H @ np.array([100.0, 90.0, 120.0, 80.0, 110.0, 95.0])
+    seen = world.seen(y)
+    other = [0, 3, 1, 4, 2, 5]
+    table = attribution(seen, ledgers(np.full(6, 100.0)))
+    again = attribution(seen.isel(region=other, region_cov=other), ledgers(np.full(6, 100.0)))
+    xr.testing.assert_allclose(again.sel(region=table.region, sector=table.sector), table)
+    with pytest.raises(CrosscheckError, match="every sector once"):
+        attribution(seen.isel(region=other[:5], region_cov=other[:5]), ledgers(np.full(6, 100.0)))
+
+
+def test_a_sector_may_be_called_what_it_likes():
+    world = World()
+    called = {"coal": "coal", "gas": "gas", "rice": "rice + reeds"}
+    seen = world.seen(world.H @ world.prior)
+    seen = seen.assign_coords(sector=("region", [called[name] for name in seen["sector"].values]))
+    books = {called[name]: book for name, book in ledgers(np.full(6, 100.0)).items()}
+    assert attribution(seen, books).resolved.sel(sector="rice + reeds").all()

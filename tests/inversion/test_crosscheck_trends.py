@@ -237,3 +237,57 @@ def test_the_sum_over_the_window_weighs_periods_by_their_days():
     np.testing.assert_allclose(whole.inversion, (365 * 10 + 366 * 20) / 731)
     np.testing.assert_allclose(np.diag(whole.inversion_covariance), (365**2 + 366**2) / 731**2)
     assert whole.attrs["window"] == "2019/2020"
+
+
+def dim(*, covered=None, sigma=None, rate=None, rule=None, inversion=None, S=0.4):
+    """Three regions of which 1 - S of the variance was seen, years apart."""
+    size = len(CODES) * len(YEARS)
+    flat = np.full((3, 6), 100.0)
+    sigma = np.full((3, 6), 5.0) if sigma is None else sigma
+    own = flat if inversion is None else inversion
+    seen = seen_of(own, flat, S * 100.0 * np.eye(size), 100.0 * np.eye(size), covered=covered)
+    return trends(seen, ledgers(flat if rate is None else rate, sigma), rule=rule)
+
+
+def test_what_was_seen_and_what_lies_in_the_domain_both_count():
+    """A slope of 1 too many in a ledger of which half lies in the domain and 60 % was seen is found as 1."""
+    t = np.arange(6) - 2.5
+    rule = Rule(min_covered=0.4)
+    covered = np.array([0.5, 0.8, 1.0])
+    level = 100.0 / covered[:, None] + np.zeros(6)
+    right, wrong = (dim(covered=covered, rate=level + k * t, rule=rule) for k in (0.0, 1.0))
+    np.testing.assert_allclose(right.share, 0.6, rtol=1e-6)
+    np.testing.assert_allclose(wrong.ledger_difference - right.ledger_difference, -1.0, rtol=2e-3)
+    np.testing.assert_allclose(wrong.joint_sigma, wrong.difference_sigma / (0.6 * covered), rtol=1e-6)
+
+
+def test_a_ledgers_slope_is_weighed_by_the_ledgers_own_errors():
+    """Its last year is known ten times worse: what it says there hardly turns the slope."""
+    sigma = np.full((3, 6), 2.0)
+    sigma[:, 5] = 20.0
+    rate = np.full((3, 6), 100.0)
+    rate[:, 5] = 160.0
+    table = dim(sigma=sigma, rate=rate)
+    X = np.column_stack([np.ones(6), np.arange(6.0)])
+    V = np.diag(1.0 / sigma[0] ** 2)
+    wanted = np.linalg.solve(X.T @ V @ X, X.T @ V @ rate[0])[1]
+    np.testing.assert_allclose(table.inventory_trend, wanted, rtol=2e-3)
+    assert wanted < 3.0  # even weights would say 8.6
+
+
+def test_what_is_not_finite_and_two_of_one_time_are_refused():
+    broken = np.full((3, 6), 100.0)
+    broken[1, 2] = np.nan
+    with pytest.raises(CrosscheckError, match=r"inversion holds values that are not finite: CN-JS 2020"):
+        dim(inversion=broken)
+    seen = [single(window) for window in ("2021", "2021-01/2021-06")]
+    with pytest.raises(CrosscheckError, match=r"Two are of one time, 2021.* and 2021"):
+        stacked(seen)
+    with pytest.raises(CrosscheckError, match=r"Two are of one time, 2021 and 2021"):
+        stacked([single("2021"), single("2021")])
+
+
+def single(window):
+    one = seen_of(np.full(3, 1.0), np.full(3, 1.0), np.eye(3), np.eye(3), years=("2021",))
+    codes = {"region": list(CODES), "region_cov": list(CODES)}
+    return one.drop_vars(["code", "period"]).assign_coords(codes).assign_attrs(window=window)

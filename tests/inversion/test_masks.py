@@ -3,12 +3,13 @@
 import json
 
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inversion import masks, regions
+from inversion import masks, polygons, regions
 from inversion.provinces import RegionError
 
 GRID = (np.arange(26.25, 33, 0.5), np.arange(117.25, 125, 0.5))
@@ -131,3 +132,31 @@ def _box_area(west, south, east, north):
     from inversion.polygons import authalic  # noqa: PLC0415
 
     return float(np.radians(east - west) * (authalic(north) - authalic(south)))
+
+
+@pytest.mark.parametrize("axis", [np.arange(160.5, 200), np.arange(-179.5, 180)])
+def test_longitudes_may_be_counted_from_anywhere(axis):
+    latitude = np.arange(-9.5, 10)
+    for box in (shapely.box(-175, -2, -170, 3), shapely.box(170, -2, 190, 3), shapely.box(185, -2, 190, 3)):
+        ds = masks.within(latitude, axis, {"box": box})
+        np.testing.assert_allclose(ds["covered"].values, 1.0, rtol=1e-9)
+    wrapped = masks.within(latitude, axis, {"box": shapely.box(170, -2, 190, 3)})["country_fraction"][0]
+    there = wrapped.max("latitude").values > 1e-9
+    assert set((axis[there] % 360).tolist()) == set(np.arange(170.5, 190).tolist())
+
+
+def test_what_lies_inside_another_belongs_to_the_first():
+    outer, inner = shapely.box(0, 0, 10, 10), shapely.box(4, 4, 6, 6)
+    assert [shape.area for shape in polygons.disjoint([outer, inner])] == [100, 0]
+    assert [shape.area for shape in polygons.disjoint([inner, outer, outer])] == [4, 96, 0]
+    assert [shape.area for shape in polygons.disjoint([outer, shapely.box(10, 0, 12, 10)])] == [100, 20]
+
+
+def test_edges_bend_between_the_projections():
+    """A long edge in degrees is no straight line in the equal-area plane: against an exact area on the ellipsoid."""
+    triangle = shapely.Polygon([(100, 20), (140, 60), (100, 60)])
+    ds = masks.within(np.arange(15.0, 66, 1.0), np.arange(95.0, 146, 1.0), {"triangle": triangle})
+    area = float((ds["country_fraction"][0] * ds["cell_area"]).sum())
+    fine = shapely.segmentize(triangle, 0.01)
+    exact = abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(fine)[0])
+    assert area == pytest.approx(exact, rel=1e-5)
