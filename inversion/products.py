@@ -1,9 +1,4 @@
-"""Large matrix products by scipy's BLAS, the one its factorisations use.
-
-numpy's and scipy's wheels bring a BLAS each, with threads of their own. Those of one go on turning for some 20 ms after
-its last call, on the cores where the other's then work: a product by numpy between two factorisations by scipy costs
-both of them half their speed.
-"""
+"""Large matrix products by scipy's BLAS, the one its factorisations use; why, is said in `threads`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,11 @@ _turn = threading.Lock()
 
 @contextlib.contextmanager
 def scipy_alone() -> Iterator[None]:
-    """Keep numpy's own BLAS to one thread; usable as a decorator. Inside another, or beside one, it changes nothing."""
+    """Keep numpy's own BLAS to one thread; usable as a decorator.
+
+    Inside another, or beside one, it changes nothing. A limit of somebody else's that is set inside and lifted outside
+    gives back what it found there: one thread.
+    """
     if not _turn.acquire(blocking=False):
         yield
         return

@@ -36,10 +36,9 @@ from inversion.crosscheck.cells import Sides, lay_beside, names_of, stacked
 from inversion.crosscheck.smoothing import UNSEEN, CrosscheckError, Floats, root
 from inversion.crosscheck.verdict import Rule, decide, remarks, unseen
 from inversion.findings import carried, refusal
-from inversion.inventory.entry import NOTATION_KEYS, Inventory, Ledger, Period
+from inversion.inventory.entry import DAYS_PER_YEAR, NOTATION_KEYS, Inventory, Ledger, Period
 
 _FEWEST: Final = 2
-_DAYS_PER_YEAR: Final = 365.25
 _EPOCH: Final = dt.date(2000, 1, 1)
 
 
@@ -195,7 +194,7 @@ def _years(seen: xr.Dataset) -> Floats:
     for name in seen["period"].values.astype(str):
         period = Period.parse(name)
         found.append((period.start - _EPOCH).days + 0.5 * period.days)
-    return np.array(found, dtype=np.float64) / _DAYS_PER_YEAR
+    return np.array(found, dtype=np.float64) / DAYS_PER_YEAR
 
 
 def _share(seen: xr.Dataset, T: Floats, kernel: Floats, tau: Floats) -> Floats:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import csv
 import functools
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Final
+from typing import Final, TypeVar
 
 from inversion.inventory.entry import AGGREGATES, TOTAL, CategoryError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,38 @@ def holds(category: str, code: str) -> bool:
     if category in _SPELT_OUT:
         return any(holds(part, code) for part in _SPELT_OUT[category])
     return code.startswith(f"{category}.")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Say whether two categories have emissions in common, so that their sum would hold some twice.
+
+    Examples
+    --------
+    >>> overlap("1.A", "1.A.2"), overlap("1.A", "1.B"), overlap("0", "M.BK"), overlap("M.BIO", "1")
+    (True, False, False, False)
+    >>> overlap("M.AG", "3"), overlap("M.0.EL", "3"), overlap("3", "M.LULUCF"), overlap("M.0.EL", "M.LULUCF")
+    (True, True, True, False)
+    """
+    return any(holds(a, b) or holds(b, a) for a, b in itertools.product(_spelt(one), _spelt(other)))
+
+
+def _spelt(category: str) -> tuple[str, ...]:
+    """Return the categories of the tree that an aggregate is made of; another category is its own."""
+    parts = _SPELT_OUT.get(category)
+    return (category,) if parts is None else tuple(code for part in parts for code in _spelt(part))
+
+
+def nearest(found: Mapping[str, T], category: str) -> T | None:
+    """Return what is there for a category, or for the nearest it is part of, or for all ("0"); else None.
+
+    Examples
+    --------
+    >>> nearest({"1.A": "energy", "0": "all"}, "1.A.3.b"), nearest({"1.A": "energy"}, "2")
+    ('energy', None)
+    """
+    while category not in found and category != TOTAL:
+        category = parent(category)
+    return found.get(category)
 
 
 _SPELT_OUT: Final = {

@@ -43,7 +43,7 @@ AGGREGATES: Final = {
 HALF_95: Final = 1.959963984540054
 """Standard normal quantile of 0.975."""
 
-_DAYS_PER_YEAR: Final = 365.25
+DAYS_PER_YEAR: Final = 365.25
 _CATEGORY: Final = re.compile(r"[1-5](\.[A-Z](\.\d{1,2}(\.[a-z](\.[ivx]+(\.\d)?)?)?)?)?")
 _JOINED: Final = re.compile(r"([1-5])([A-Z])?(\d{1,2})?([a-z])?([ivx]+)?")
 
@@ -106,7 +106,7 @@ class Period:
         whole = self.end.year - self.start.year
         if (self.start.month, self.start.day) == (1, 1) == (self.end.month, self.end.day):
             return float(whole)
-        return self.days / _DAYS_PER_YEAR
+        return self.days / DAYS_PER_YEAR
 
     def __str__(self) -> str:
         first, last = _shortest(self.start, self.end)

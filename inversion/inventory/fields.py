@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from inversion.inventory import gridding
-from inversion.inventory.categories import holds
-from inversion.inventory.entry import TOTAL, Inventory, InventoryError, Ledger, Period
+from inversion.inventory.categories import nearest, overlap
+from inversion.inventory.entry import Inventory, InventoryError, Ledger, Period
 from inversion.inventory.profiles import Profiles
 from inversion.provinces import RegionError
 from inversion.regions import SECONDS_PER_YEAR
 
 _GRID: Final = ("latitude", "longitude")
 _UNITS: Final = "mol m-2 s-1"
+_WHOLE: Final = 0.9995
+"""Of a region, from where on it counts as inside the grid: what is missing would not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def fields(
         From `regions.fractions`, or `masks`.
     gas : str
     categories : sequence of str
-        IPCC 2006; none of them part of another.
+        IPCC 2006, without emissions in common.
     period : Period or str
         Of the entries: "2019".
     proxies : mapping of category to array (ny, nx), optional
@@ -77,12 +80,13 @@ def fields(
         Schema FLUX: ``flux_total_prior`` (time, latitude, longitude), and for each category ``flux_1_A_1`` with the
         part ``share_1_A_1`` (country, latitude, longitude) of each cell that is a region's; mol m-2 s-1. ``time`` and
         ``time_bnds`` in UTC; ``cell_area`` m2; ``country_fraction``. Attributes say source, vintage, profile version,
-        and which regions have no value. Memory grows with intervals x cells x categories.
+        which regions have no value, and of which only a part lies in the grid and was laid out. Memory grows with
+        intervals x cells x categories.
 
     Raises
     ------
     InventoryError
-        Where a category is part of another, or has no entries.
+        Where categories have emissions in common, or one has no entries.
     RegionError
         Where a proxy does not fit.
     """
@@ -95,7 +99,7 @@ def fields(
     for category in categories:
         ledger = inventory.ledger(codes, gas=gas, category=category, period=span)
         vintages.add(ledger.vintage)
-        proxy = _nearest(proxies or {}, category)
+        proxy = nearest(proxies or {}, category)
         laid = _allocated(ledger.rate, regions, gas, proxy, molar_mass, category)
         profile = when.profiles.of(category)
         flux = laid["flux"] * (profile.factors(span, every=when.every, clock=when.clock) * _of_its_days(span))
@@ -121,6 +125,7 @@ def fields(
         profiles=when.profiles.version or "even",
         clock=f"UTC{when.clock:+g} h",
         without_value="; ".join(missing),
+        partly_inside=", ".join(f"{code} {part:.0%}" for code, part in _partly(regions)),
     )
 
 
@@ -133,22 +138,12 @@ def _apart(name: str, categories: Sequence[str]) -> None:
     faults = [] if categories else ["No categories are named."]
     faults += [f"{b} is named twice." for b in sorted({c for c in categories if list(categories).count(c) > 1})]
     faults += [
-        f"{b} is part of {a}: its emissions would be there twice."
-        for a in categories
-        for b in categories
-        if a != b and (a == TOTAL or holds(a, b))
+        f"{a} and {b} have emissions in common, which would be there twice."
+        for a, b in itertools.combinations(dict.fromkeys(categories), 2)
+        if overlap(a, b)
     ]
     if faults:
         raise InventoryError(name, faults)
-
-
-def _nearest(proxies: Mapping[str, ArrayLike], category: str) -> ArrayLike | None:
-    parts = category.split(".")
-    for size in range(len(parts), 0, -1):
-        code = ".".join(parts[:size])
-        if code in proxies:
-            return proxies[code]
-    return proxies.get(TOTAL)
 
 
 def _allocated(
@@ -163,6 +158,11 @@ def _allocated(
 def _without(codes: Sequence[str], ledger: Ledger) -> list[tuple[str, str]]:
     rate, notes = ledger.rate, ledger.notation
     return [(code, note) for code, value, note in zip(codes, rate, notes, strict=True) if not np.isfinite(value)]
+
+
+def _partly(regions: xr.Dataset) -> list[tuple[str, float]]:
+    pairs = zip(regions["country"].values.astype(str), regions["covered"].values.tolist(), strict=True)
+    return [(code, part) for code, part in pairs if part < _WHOLE]
 
 
 def _name(category: str) -> str:

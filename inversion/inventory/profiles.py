@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from inversion.covariance.operator import Array
+from inversion.inventory.categories import nearest
 from inversion.inventory.entry import CategoryError, InventoryError, Period
 from inversion.inventory.entry import category as known_category
 
@@ -138,12 +139,7 @@ class Profiles:
 
     def of(self, category: str) -> Profile:
         """Return the profile of a category, or of the nearest it is part of, or of all ("0"); else an even one."""
-        parts = category.split(".")
-        for size in range(len(parts), 0, -1):
-            found = self.by_category.get(".".join(parts[:size]))
-            if found is not None:
-                return found
-        return self.by_category.get("0", Profile())
+        return nearest(self.by_category, category) or Profile()
 
 
 def read(path: str | Path, *, version: str) -> Profiles:

@@ -244,9 +244,9 @@ def judge_design(result: xr.Dataset) -> tuple[Finding, ...]:
     best = result.isel(candidate=int(np.argmin(result["rank"].values)))
     names = aggregate_names(result["stdev"])
     before, after = result["stdev"].values, best["stdev_with"].values
-    most = int(np.argmax(1.0 - after / before)) if by == DOFS else names.index(by)
+    most = _narrowed(before, after, names, by)
     place, unit = str(best["candidate"].item()), result.attrs["units"]
-    dofs, less = float(result["dofs"]), 1.0 - after[most] / before[most]
+    dofs, less = float(result["dofs"]), _less(before, after)[most]
     chosen = [str(name) for name in result["chosen"].values]
     several = ""
     if len(chosen) > 1:
@@ -278,6 +278,16 @@ def judge_design(result: xr.Dataset) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def _less(before: Array, after: Array) -> Array:
+    """Return which part a station takes off each σ; 0 of a total that is known without it."""
+    return 1.0 - np.divide(after, before, out=np.ones_like(after), where=before > 0)
+
+
+def _narrowed(before: Array, after: Array, names: list[str], by: str) -> int:
+    """Return the total that is asked for, or of all the one that a station narrows most."""
+    return int(np.argmax(_less(before, after))) if by == DOFS else names.index(by)
+
+
 def design_lines(result: xr.Dataset) -> list[str]:
     """Return a design in lines of text, for a terminal.
 
@@ -298,10 +308,10 @@ def design_lines(result: xr.Dataset) -> list[str]:
     for i in np.argsort(result["rank"].values):
         one = result.isel(candidate=int(i))
         after = one["stdev_with"].values
-        k = int(np.argmax(1.0 - after / before)) if by == DOFS else names.index(by)
+        k = _narrowed(before, after, names, by)
         lines.append(
             f"  {int(one['rank']):4d}  {one['candidate'].item()!s:{width}}  {float(one['dofs_with']):7.2f}  "
-            f"{names[k]}: {before[k]:.4g} to {after[k]:.4g} ({1.0 - after[k] / before[k]:.1%} less)"
+            f"{names[k]}: {before[k]:.4g} to {after[k]:.4g} ({_less(before, after)[k]:.1%} less)"
         )
     now = f"now: {float(result['dofs']):.2f} degrees of freedom"
     return [now, *lines, *(f"  {finding}" for finding in judge_design(result))]

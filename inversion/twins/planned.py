@@ -40,7 +40,8 @@ def planned(
     footprints : sequence of xr.Dataset
         FOOTPRINT of its place; receptors of one height.
     like : Stream
-        In situ observations of the same gas: units, and a value that stands for those unknown.
+        In situ observations of the same gas: units, and a value and a scatter within the hour (their medians) that
+        stand for those unknown.
     start, end : datetime64
         Window, the end not included.
     uncertainty : float
@@ -130,6 +131,11 @@ def _wanted(ds: xr.Dataset, start: np.datetime64, end: np.datetime64, hours: tup
     return np.flatnonzero((time >= start) & (time < end) & in_hours(time, ds["release_lon"].values, hours))
 
 
+def _usual(stdev: np.ndarray) -> float:
+    known = stdev[np.isfinite(stdev)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
 def _unknown(
     name: str, footprints: xr.Dataset, place: dict[str, np.ndarray], like: Stream, uncertainty: float
 ) -> xr.Dataset:
@@ -140,7 +146,7 @@ def _unknown(
         {
             "mole_fraction": ("obs", np.full(n, float(np.median(source.values))), source.attrs),
             "uncertainty": ("obs", np.full(n, uncertainty), about),
-            "stdev": ("obs", np.full(n, np.nan), about),
+            "stdev": ("obs", np.full(n, _usual(like.observations["stdev"].values)), about),
             "n": ("obs", np.ones(n), {"units": "1"}),
         },
         coords={

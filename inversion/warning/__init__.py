@@ -6,7 +6,7 @@ without cause, `projection.project` continues a series with interval, `outlook` 
 """
 
 from inversion.warning.projection import Projection, project
-from inversion.warning.rule import Rule, adjusted
+from inversion.warning.rule import Rule
 from inversion.warning.twins import Experiment
 from inversion.warning.watch import Comparison, by_month, rolling, watch, watch_arrays
 from inversion.warning.windows import months_of, outlook, windows
@@ -16,7 +16,6 @@ __all__ = [
     "Experiment",
     "Projection",
     "Rule",
-    "adjusted",
     "by_month",
     "months_of",
     "outlook",

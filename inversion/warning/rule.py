@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from inversion.errors import FaultsError
-from inversion.multiplicity import adjusted
 
-__all__ = ["CONTROLS", "Rule", "WarningRuleError", "adjusted"]
+__all__ = ["CONTROLS", "Rule", "WarningRuleError"]
 
 CONTROLS: Final = ("family", "discoveries")
 

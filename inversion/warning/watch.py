@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -23,13 +23,12 @@ from scipy.stats import norm
 
 from inversion.crosscheck.smoothing import CrosscheckError, Smoothed, compare_arrays, root
 from inversion.crosscheck.verdict import caution
-from inversion.inventory.entry import Period
+from inversion.inventory.entry import DAYS_PER_YEAR, Period
+from inversion.multiplicity import adjusted
 from inversion.regions import MASS_UNITS, mass_unit
-from inversion.warning.rule import Rule, adjusted
+from inversion.warning.rule import Rule
 
 Floats = NDArray[np.float64]
-
-_DAYS_PER_YEAR: Final = 365.25
 
 
 def watch_arrays(
@@ -256,7 +255,7 @@ def watch(seen: xr.Dataset, express: xr.Dataset, rule: Rule | None = None) -> xr
             "The window", ["The express estimates are of other regions or months than the inversion."]
         )
     days = np.array([Period.parse(month).days for month in months], dtype=np.float64)
-    kt = days / _DAYS_PER_YEAR * mass_unit(seen.attrs["units"]) / MASS_UNITS["kt"]
+    kt = days / DAYS_PER_YEAR * mass_unit(seen.attrs["units"]) / MASS_UNITS["kt"]
     outer = np.outer(kt, kt)
     names = list(dict.fromkeys(codes))
     table = watch_arrays(

@@ -204,6 +204,17 @@ def test_trends_over_two_inversions(config):
             assert value == pytest.approx(stored[name].sel(region=code).item(), rel=1e-12)
 
 
+def test_two_inversions_of_one_year_are_no_two_years(config):
+    result(config.parent / "other.nc", year=2023, shift=60.0)
+    changed(
+        config,
+        ('file = "ledger.csv"\n', 'file = "ledger.csv"\ntrends = true\n'),
+        ("[[ledger]]", '[[inversion]]\nname = "run 0"\nfile = "other.nc"\n[[ledger]]'),
+    )
+    with pytest.raises(DeployError, match="Two are of one time, 2023 and 2023"):
+        made(config)
+
+
 def test_sectors_are_told_apart_where_the_inversion_can(config):
     """Two sectors of each region, of which only the sum is seen in one region."""
     path = config.parent / "run.nc"
@@ -370,11 +381,34 @@ def test_a_history_that_was_changed_is_noticed(config):
     made(stated(config, "approved"))
     path = config.parent / "annex/history.jsonl"
     path.write_text(path.read_text(encoding="utf-8").replace("2024-06-01", "2024-05-01", 1), encoding="utf-8")
-    with pytest.raises(DeployError, match=r"history\.jsonl:2 does not follow the line before it"):
+    with pytest.raises(DeployError, match=r"history\.jsonl:1 was changed"):
         made(stated(config, "draft"))
     path.write_text("{", encoding="utf-8")
     with pytest.raises(DeployError, match=r"history\.jsonl:1 is no entry of a history"):
         made(config)
+
+
+def test_the_last_line_and_files_of_an_approval_are_held_too(config):
+    made(stated(config, "submitted"))
+    made(stated(config, "approved"))
+    path = config.parent / "annex/history.jsonl"
+    text = path.read_text(encoding="utf-8")
+    first, last = text.splitlines()
+    path.write_text("\n".join([first, last.replace('"who": "', '"who": "not ')]) + "\n", encoding="utf-8")
+    with pytest.raises(DeployError, match=r"history\.jsonl:2 was changed"):
+        made(stated(config, "draft"))
+    path.write_text(first + "\n", encoding="utf-8")
+    with pytest.raises(DeployError, match=r"approved-1 is in no line of history\.jsonl"):
+        made(stated(config, "draft"))
+    path.unlink()
+    with pytest.raises(DeployError, match=r"approved-1, submitted-1 is in no line"):
+        made(stated(config, "draft"))
+    path.write_text(text, encoding="utf-8")
+    made(config)
+    (config.parent / "annex/approved-1/crosscheck.csv").write_text("mine", encoding="utf-8")
+    again = changed(config, ("For the team.", "For another team."))
+    with pytest.raises(DeployError, match=r"approved-1: crosscheck\.csv changed after it was approved"):
+        made(stated(again, "submitted"))
 
 
 def test_a_report_that_fails_leaves_the_earlier_one(config, monkeypatch):

@@ -153,9 +153,10 @@ def test_the_grid_holds_what_the_ledger_says():
         ("prior.toml", ('file = "plants.nc"', 'file = "plant.nc"'), "there is no file plant.nc"),
         ("prior.toml", ('variable = "capacity"', 'variable = "people"'), "no variable 'people'; it has capacity"),
         ("prior.toml", ("step = 0.5 }\nlatitude", "step = 0.4 }\nlatitude"), "lies on another grid"),
-        ("prior.toml", ('"1.A.2"]', '"1.A.2", "1.A"]'), "is part of 1.A"),
+        ("prior.toml", ('"1.A.2"]', '"1.A.2", "1.A"]'), "1.A.2 and 1.A have emissions in common"),
         ("balance.toml", ('"balance-2023.csv"', '"balance-2032.csv"'), "there is no file balance-2032.csv"),
         ("balance.toml", ('"原煤" = "other_bituminous_coal"\n', ""), "balance-2022.csv"),
+        ("prior.toml", ('provinces = ["CN-SH"]', 'provinces = ["CN-SH", "CN-HI"]'), "CN-HI lie outside of the grid"),
         ("prior.toml", ("first = 118.0", "first = 128.0"), "longitude: goes from 128.0 to 123.0 by 0.5"),
         ("balance.toml", ("sectors = 0.5", "sector = 0.5"), "sector: is not known.*sectors"),
     ],
@@ -222,3 +223,10 @@ def test_a_balance_of_electricity_alone_is_no_inventory():
         Path(f"balance-{year}.csv").write_text("\n".join([lines[0], lines[3]]) + "\n")
     with pytest.raises(DeployError, match=r"balance-2022\.csv, balance-2023\.csv: no fuel is burnt in it"):
         invoke("inventory balance balance.toml")
+
+
+def test_what_lies_partly_outside_is_said():
+    text = Path("prior.toml").read_text().replace("first = 27.0", "first = 30.0").replace("[proxy", "[unused")
+    Path("prior.toml").write_text(text.partition("[unused")[0] + "[waters]" + text.partition("[waters]")[2])
+    said = invoke("inventory grid prior.toml").output
+    assert re.search(r"only partly inside the grid, and only that part laid out: .*330100 \d\d%", said)

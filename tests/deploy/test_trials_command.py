@@ -52,6 +52,12 @@ def test_a_design_is_the_inversion_with_the_station_there(config):
     network, _ = twins.part(assembled, 1)
     np.testing.assert_allclose(result["stdev"].values, solve.batch(network).stdev(W).values, rtol=1e-8)
     assert (result["stdev_with"].values < result["stdev"].values).all()
+    # A station that is not built is worth what those there are: it has their scatter within the hour, too.
+    scatter = float(np.median(assembled.streams[0].observations["stdev"]))
+    assert scatter > 0
+    planned = assembled.streams[1].error.covariance(assembled.streams[1].observations).diagonal()
+    np.testing.assert_allclose(planned, 1.0**2 + 5.0**2 + 8.0**2 + scatter**2, rtol=1e-9)
+    assert assembled.streams[1].error.within
     # Nights are not used: the hours are those of the stations there are.
     assert {stream.observations.sizes["obs"] for stream in assembled.streams[1:]} == {N // 4}
 

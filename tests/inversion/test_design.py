@@ -10,6 +10,7 @@ import xarray as xr
 from inversion import Problem, solve, twins
 from inversion.covariance import BlockDiagonal, Dense, Diagonal
 from inversion.findings import Grade
+from inversion.resolution import aggregate_names
 from inversion.twins.design import Candidate, design, places, survey
 from tests.inversion import twin_world
 from tests.inversion.cases import problem, random_spd
@@ -160,3 +161,14 @@ def test_what_does_not_fit_is_refused(arguments, words):
 def test_a_place_in_no_province_is_refused():
     with pytest.raises(twins.TwinError, match="CN-XX"):
         places(twin_world.fractions(), "CN-XX", 1)
+
+
+def test_a_total_that_is_known_without_observations_is_not_the_one_that_narrows():
+    rng = np.random.default_rng(5)
+    case, _ = problem(rng, **SHAPES[0])
+    W = regions(case.n_state)
+    W.values[0] = 0.0
+    result = design(case, some(rng, case, count=2), W)
+    said = "\n".join(twins.design_lines(result))
+    assert "nan" not in said
+    assert str(aggregate_names(result.stdev)[0]) + ": 0 to 0" not in said

@@ -128,7 +128,7 @@ def test_a_port_is_split_between_the_city_and_its_waters():
 
 def test_what_cannot_be_is_said(two):
     book = ledger(VALUES)
-    with pytest.raises(InventoryError, match=r"1\.A\.1 is part of 1\.A"):
+    with pytest.raises(InventoryError, match=r"1\.A and 1\.A\.1 have emissions in common"):
         fields(book, two, "co2", categories=["1.A", "1.A.1"], period="2023")
     with pytest.raises(InventoryError, match="no entry of"):
         fields(book, two, "co2", categories=["2.A"], period="2023")
@@ -174,3 +174,20 @@ def test_tables_that_cannot_be_are_refused(tmp_path, change, sentence):
     path.write_text(TABLE.replace(*change, 1))
     with pytest.raises(InventoryError, match=sentence):
         profiles.read(path, version="2024")
+
+
+@pytest.mark.parametrize("pair", [("M.AG", "3"), ("3", "M.LULUCF"), ("M.0.EL", "3"), ("1.A.1.a", "1.A"), ("0", "1")])
+def test_what_would_hold_emissions_twice_is_refused(two, pair):
+    book = ledger({("CN-ZJ", category): 10.0 for category in pair})
+    with pytest.raises(InventoryError, match="have emissions in common"):
+        fields(book, two, "co2", categories=pair, period="2023")
+
+
+def test_bunkers_beside_the_total_are_not_counted_twice(two):
+    book = ledger({("CN-ZJ", "0"): 10.0, ("CN-ZJ", "M.BK"): 2.0})
+    ds = fields(book, two, "co2", categories=["0", "M.BK"], period="2023")
+    assert "CN-SH 0 (no entry)" in ds.attrs["without_value"]
+    assert ds.attrs["partly_inside"] == ""
+    north = regions.fractions(GRID[0][6:], GRID[1], codes=CODES)
+    part = fields(book, north, "co2", categories=["0"], period="2023").attrs["partly_inside"]
+    assert part == f"CN-ZJ {float(north['covered'][0]):.0%}"

@@ -11,9 +11,10 @@ from scipy.stats import norm
 
 from inversion.covariance import Dense, Diagonal
 from inversion.crosscheck import CrosscheckError, totals
+from inversion.multiplicity import adjusted
 from inversion.problem import Problem
 from inversion.solve import batch
-from inversion.warning import Experiment, Rule, adjusted, by_month, rolling, watch, watch_arrays
+from inversion.warning import Experiment, Rule, by_month, rolling, watch, watch_arrays
 from inversion.warning.rule import WarningRuleError
 
 probabilities = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=6)

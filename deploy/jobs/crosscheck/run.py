@@ -117,7 +117,7 @@ def assemble(settings: Settings) -> report.Annex:
                 tables.append(_table(settings, ledger, book, result))
         if ledger.trends:
             with _named(f"the trends of the ledger {ledger.name!r}"):
-                trends.append(_trend(settings, ledger, book, chosen))
+                trends += _trends(settings, ledger, book, chosen)
     return report.Annex(
         title=settings.title,
         titles=settings.titles,
@@ -239,22 +239,26 @@ def _attribution(
     return crosscheck.attribution(seen, ledgers, rule=settings.rule)
 
 
-def _trend(settings: Settings, ledger: LedgerSettings, book: Inventory, chosen: list[_Result]) -> report.Trend:
-    """Return the trends over the periods of one result, or over several results of one period each."""
-    with_periods = [result for result in chosen if result.several]
-    if with_periods:
-        seen: Any = crosscheck.read_periods(with_periods[0].path)
-    else:
-        seen = [result.totals for result in chosen]
-    made = crosscheck.trends(
-        seen,
-        _whole(book, ledger.category, ledger.sigma_percent),
-        rule=settings.rule,
-        gas=ledger.gas or chosen[0].totals.attrs["gas"] or None,
-        category=ledger.category,
-        vintage=ledger.vintage,
-    )
-    return report.Trend(trends=_shown(made, settings.shown), name=ledger.name)
+def _trends(
+    settings: Settings, ledger: LedgerSettings, book: Inventory, chosen: list[_Result]
+) -> Iterator[report.Trend]:
+    """Yield the trends over the periods of each result that has several, and over those of one period each."""
+    several = [result for result in chosen if result.several]
+    single = [result for result in chosen if not result.several]
+    seen: list[tuple[str, Any]] = [(one.settings.name, crosscheck.read_periods(one.path)) for one in several]
+    if single and (len(single) > 1 or not several):
+        seen.append((", ".join(one.settings.name for one in single), [one.totals for one in single]))
+    for name, totals in seen:
+        made = crosscheck.trends(
+            totals,
+            _whole(book, ledger.category, ledger.sigma_percent),
+            rule=settings.rule,
+            gas=ledger.gas or chosen[0].totals.attrs["gas"] or None,
+            category=ledger.category,
+            vintage=ledger.vintage,
+        )
+        heading = ledger.name if len(seen) == 1 else f"{name} · {ledger.name}"
+        yield report.Trend(trends=_shown(made, settings.shown), name=heading)
 
 
 def _shown(ds: xr.Dataset, codes: tuple[str, ...]) -> xr.Dataset:
@@ -280,6 +284,8 @@ def _provenance(settings: Settings, results: dict[str, _Result]) -> Iterator[tup
             yield "configurations", name, _file(settings, file)
     for ledger in settings.ledgers:
         yield "ledger", ledger.name, _file(settings, ledger.file)
+        if "mapping" in ledger.reading:
+            yield "ledger", f"{ledger.name}, columns", _file(settings, ledger.reading["mapping"])
 
 
 def _file(settings: Settings, name: str) -> str:

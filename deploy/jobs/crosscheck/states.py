@@ -2,7 +2,8 @@
 
 A report's folder holds ``draft`` (made anew each time), ``submitted-1``, ``submitted-2``, ``approved-1``, ... (made
 once) and ``history.jsonl``, a line for each submission and approval, with the digest of the tables, those of the files,
-and that of the line before it: a line changed afterwards is noticed.
+that of the line before it, and its own. A line or file that was changed, and a line that was taken out, are noticed.
+Whoever may write the whole folder can write another history: keep the digest that the report prints elsewhere, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,8 @@ class Entry:
     files : dict of name to SHA-256
     previous : str
         SHA-256 of the line before; empty for the first.
+    own : str
+        SHA-256 of the entry without this.
     """
 
     state: str
@@ -47,6 +50,13 @@ class Entry:
     folder: str
     files: dict[str, str]
     previous: str
+    own: str = ""
+
+    @property
+    def sealed(self) -> Entry:
+        """The entry with its own digest."""
+        bare = json.dumps(asdict(replace(self, own="")), ensure_ascii=False, sort_keys=True)
+        return replace(self, own=_sha256(bare.encode()))
 
     @property
     def step(self) -> Step:
@@ -60,23 +70,30 @@ def history(folder: Path) -> list[Entry]:
     Raises
     ------
     DeployError
-        Where the history cannot be read, or a line was changed.
+        Where the history cannot be read, or a line was changed or taken out.
     """
     path = folder / HISTORY
-    if not path.exists():
-        return []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     entries, previous = [], ""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             entry = Entry(**json.loads(line))
         except (TypeError, ValueError) as error:
             msg = f"{path}:{number} is no entry of a history ({error}): restore the file from a copy"
             raise DeployError(msg) from error
-        if entry.previous != previous:
-            msg = f"{path}:{number} does not follow the line before it: the history was changed, restore it from a copy"
+        if entry.previous != previous or entry != entry.sealed:
+            msg = f"{path}:{number} was changed, or the line before it: restore the history from a copy"
             raise DeployError(msg)
         entries.append(entry)
         previous = _sha256(line.encode())
+    known = {entry.folder for entry in entries}
+    strange = sorted(place.name for place in folder.glob("*-[0-9]*") if place.is_dir() and place.name not in known)
+    if strange:
+        msg = (
+            f"{folder}: {', '.join(strange)} is in no line of {HISTORY}: restore the history from a copy, or, where "
+            "a run was interrupted, move the folder away"
+        )
+        raise DeployError(msg)
     return entries
 
 
@@ -87,10 +104,12 @@ def require_allowed(entries: Sequence[Entry], state: str, digest: str, folder: P
     ------
     DeployError
         The same table is submitted or approved already; a table is approved that was not submitted, or was changed
-        since; files of the submission were changed.
+        since; files of any submission or approval were changed.
     """
     if state == "draft":
         return
+    for entry in entries:
+        _require_unchanged(entry, folder)
     last = entries[-1] if entries else None
     if last is not None and last.digest == digest and last.state in (state, "approved"):
         msg = f"{folder}: this table was {last.state} on {last.when} by {last.who} already ({last.folder})"
@@ -106,13 +125,17 @@ def require_allowed(entries: Sequence[Entry], state: str, digest: str, folder: P
             f"{last.folder} has {last.digest[:_SHORT]}): submit it before it is approved"
         )
         raise DeployError(msg)
+
+
+def _require_unchanged(entry: Entry, folder: Path) -> None:
+    place = folder / entry.folder
     changed = [
         name
-        for name, known in last.files.items()
-        if not (folder / last.folder / name).is_file() or _sha256((folder / last.folder / name).read_bytes()) != known
+        for name, known in entry.files.items()
+        if not (place / name).is_file() or _sha256((place / name).read_bytes()) != known
     ]
     if changed:
-        msg = f"{folder / last.folder}: {', '.join(changed)} changed after it was submitted: submit it again"
+        msg = f"{place}: {', '.join(changed)} changed after it was {entry.state}: restore the folder from a copy"
         raise DeployError(msg)
 
 
@@ -173,7 +196,7 @@ def _free(folder: Path, state: str) -> Path:
 def _append(path: Path, step: Step, place: str, files: dict[str, str]) -> None:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     previous = _sha256(lines[-1].encode()) if lines else ""
-    entry = Entry(**asdict(step), folder=place, files=files, previous=previous)
+    entry = Entry(**asdict(step), folder=place, files=files, previous=previous).sealed
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(entry), ensure_ascii=False, sort_keys=True) + "\n")
         stream.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from qc.document import REQUIRED, Table, load
 class Grid:
     """What is laid out, checked."""
 
+    folder: Path
     ledger: Ledger
     gas: str
     period: str
@@ -60,6 +62,7 @@ def read_grid(path: str | Path) -> Grid:
     axes = top.table("grid")
     output = top.text("output", "prior.nc")
     grid = Grid(
+        folder=path.parent,
         ledger=Ledger.of(top.table("ledger"), path.parent),
         gas=top.text("gas"),
         period=top.text("period"),
@@ -110,9 +113,10 @@ def lay(grid: Grid) -> xr.Dataset:
         proxies={category: _proxy(*source, grid) for category, source in grid.proxies.items()},
         timing=Timing(known, grid.every, grid.clock),
     )
+    digests = {os.path.relpath(p, grid.folder): hashlib.sha256(p.read_bytes()).hexdigest() for p in _files(grid)}
     provenance = {
         "configuration": json.dumps(grid.document, sort_keys=True, default=str),
-        "inputs_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(grid)},
+        "inputs_sha256": digests,
         "code_version": station_agent.__version__,
     }
     return ds.assign_attrs(provenance=json.dumps(provenance, ensure_ascii=False))
@@ -127,6 +131,8 @@ def masses(ds: xr.Dataset) -> list[str]:
         if str(name).startswith("flux_") and "category" in flux.attrs:
             total = float((flux * seconds * ds["cell_area"]).sum()) * kilotonnes
             lines.append(f"  {name}: {total:.6g} kt, profile {flux.attrs['profile']}, proxy {flux.attrs['proxy']}")
+    if ds.attrs["partly_inside"]:
+        lines.append(f"  only partly inside the grid, and only that part laid out: {ds.attrs['partly_inside']}")
     if ds.attrs["without_value"]:
         lines.append(f"  no value: {ds.attrs['without_value']}")
     return lines
@@ -143,6 +149,10 @@ def _parts(grid: Grid) -> xr.Dataset:
     if grid.provinces or not grid.prefectures:
         chosen = regions.fractions(*axes, codes=list(grid.provinces) or None)
         there = chosen["country_fraction"].any(["latitude", "longitude"]).values
+        outside = chosen["country"].values[~there].astype(str)
+        if grid.provinces and outside.size:
+            msg = f"{', '.join(outside)} lie outside of the grid: widen [grid], or leave them out of provinces"
+            raise DeployError(msg)
         kinds.append(chosen.isel(country=there))
     if grid.prefectures:
         kinds.append(masks.prefectures(*axes, provinces=list(grid.prefectures)))
@@ -190,7 +200,8 @@ def _proxies(top: Table, folder: Path) -> dict[str, tuple[Path, str]]:
 
 def _files(grid: Grid) -> list[Path]:
     named = [source for source in (grid.waters, grid.profiles, *grid.proxies.values()) if source is not None]
-    return list(dict.fromkeys([grid.ledger.file, *(file for file, _ in named)]))
+    ledger = [file for file in (grid.ledger.file, grid.ledger.mapping) if file is not None]
+    return list(dict.fromkeys([*ledger, *(file for file, _ in named)]))
 
 
 def _there(path: Path) -> Path:

@@ -88,7 +88,7 @@ class Inputs:
         )
 
     def planned(self, streams: list[Stream]) -> list[Stream]:
-        """Return what each candidate would observe; what it leaves unsaid is as the observations of its gas."""
+        """Return what each candidate would observe; what it leaves unsaid is as the first in situ stream of its gas."""
         if not self.settings.candidates:
             msg = f"{self.settings.name}: has no [[candidate]] tables; each needs a name, footprints and an uncertainty"
             raise DeployError(msg)
@@ -119,7 +119,7 @@ class Inputs:
             start=self.settings.start,
             end=self.settings.end,
             uncertainty=wanted.uncertainty,
-            error=ErrorModel(representation, transport, lasting),
+            error=ErrorModel(representation, transport, lasting, like.error.within),
             hours=observations.hours if wanted.hours is None else wanted.hours,
         )
 

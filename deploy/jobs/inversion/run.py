@@ -21,10 +21,9 @@ from ingest.errors import IngestError
 from inversion import InversionError, Posterior, solve, summary
 from inversion.assemble import Assembled, Block, Sector, Stream, paris
 from inversion.assemble import assemble as put_together
+from inversion.crosscheck.members import BASE
 from qc.errors import QcError
 
-BASE: Final = "as configured"
-"""Name of the member that changes nothing."""
 _REACH: Final = np.timedelta64(31, "D")
 """Fluxes are read from so long before the first observation, where footprints say no more."""
 
