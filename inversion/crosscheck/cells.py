@@ -17,10 +17,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from inversion.crosscheck.smoothing import CrosscheckError, Floats, Smoothed, compare_arrays
-from inversion.crosscheck.table import covered_part, ledger_covariance, not_finite
+from inversion.crosscheck.table import covered_part, ledger_covariance, not_finite, period_of
 from inversion.crosscheck.verdict import Rule, caution
 from inversion.findings import as_text, carried
-from inversion.inventory.entry import Inventory, Ledger, Period, PeriodError
+from inversion.inventory.entry import Inventory, Ledger
 from inversion.regions import MASS_UNITS, mass_unit
 
 NAMES: Final = ("gbt2260", "name_zh", "name_en", "covered")
@@ -145,24 +145,6 @@ def cell_coords(labels: Sequence[tuple[str, str]], kind: str, more: Mapping[str,
         kind: ("region", [part for _, part in labels]),
         **(more or {}),
     }
-
-
-def period_of(window: str) -> Period:
-    """Return the period of a window: ``2019``, ``2019-03``, or two moments ``2019-03-01T00:00/2019-04-01T00:00``.
-
-    Raises
-    ------
-    CrosscheckError
-        Where it says none.
-    """
-    first, slash, last = window.partition("/")
-    try:
-        if slash and "T" in window:
-            start, end = (np.datetime64(moment, "D") for moment in (first, last))
-            return Period(start.astype(object), (end + (np.datetime64(last) > end)).astype(object))
-        return Period.parse(window)
-    except (PeriodError, ValueError) as error:
-        raise CrosscheckError("The inversion", [f"Its window {window!r} is no period ({error})."]) from error
 
 
 def book_of(seen: xr.Dataset, ledgers: Mapping[str, Ledger], kind: str) -> Book:

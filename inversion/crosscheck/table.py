@@ -24,7 +24,7 @@ from inversion.crosscheck.smoothing import (
 )
 from inversion.crosscheck.verdict import NOT_RESOLVED, Rule, caution, decide, reasons, remarks, verdict
 from inversion.findings import Finding, Grade, as_text, carried
-from inversion.inventory.entry import Inventory, Ledger
+from inversion.inventory.entry import Inventory, Ledger, Period, PeriodError
 from inversion.regions import MASS_UNITS, mass_unit
 from inversion.totals import judge_totals
 
@@ -128,7 +128,8 @@ def compare(
     rule : Rule, optional
         Level, thresholds and the correlation of the ledger's errors.
     gas, category, period, vintage : str, optional
-        Which entries of the inventory; needed where it holds several.
+        Which entries of the inventory; needed where it holds several. A period that does not hold the window of the
+        inversion has to be asked for, and a finding says that it does not.
 
     Notes
     -----
@@ -164,8 +165,51 @@ def compare(
     else:
         gas = gas or seen.attrs["gas"] or None
         ledger = inventory.ledger(list(_codes(seen)), gas=gas, category=category, period=period, vintage=vintage)
+        _require_in_common(inventory, ledger)
     _check(seen, ledger)
-    return _compared(seen, ledger, chosen)
+    noticed = _other_time(seen, ledger, asked=period is not None)
+    return _compared(seen, ledger, chosen, noticed)
+
+
+def _require_in_common(inventory: Inventory, ledger: Ledger) -> None:
+    """Ask that the ledger speaks of some region of the inversion."""
+    have = {entry.region for entry in inventory.entries}
+    if not have & set(ledger.codes):
+        named = ", ".join(sorted(have)[:8])
+        fault = f"It speaks of none of the inversion's regions ({', '.join(ledger.codes[:8])}), but of {named}."
+        raise CrosscheckError(f"The ledger {inventory.name}", [fault])
+
+
+def _other_time(seen: xr.Dataset, ledger: Ledger, *, asked: bool) -> list[Finding]:
+    """Refuse a ledger whose period does not hold the inversion's window; say so, where the period was asked for."""
+    window = str(seen.attrs.get("window") or "")
+    if not window:
+        return []
+    own = period_of(window)
+    if ledger.period.start <= own.start and own.end <= ledger.period.end:
+        return []
+    sentence = f"The ledger is of {ledger.period}, the inversion of {own}: a difference may be that of the times."
+    if not asked:
+        raise CrosscheckError("The comparison", [f"{sentence} State the period to compare them all the same."])
+    return [Finding(Grade.WARN, "other_time", sentence)]
+
+
+def period_of(window: str) -> Period:
+    """Return the period of a window: ``2019``, ``2019-03``, or two moments ``2019-03-01T00:00/2019-04-01T00:00``.
+
+    Raises
+    ------
+    CrosscheckError
+        Where it says none.
+    """
+    first, slash, last = window.partition("/")
+    try:
+        if slash and "T" in window:
+            start, end = (np.datetime64(moment, "D") for moment in (first, last))
+            return Period(start.astype(object), (end + (np.datetime64(last) > end)).astype(object))
+        return Period.parse(window)
+    except (PeriodError, ValueError) as error:
+        raise CrosscheckError("The inversion", [f"Its window {window!r} is no period ({error})."]) from error
 
 
 def _given(regions: xr.DataArray | None) -> xr.DataArray:
@@ -195,7 +239,7 @@ def not_finite(seen: xr.Dataset) -> list[str]:
     ]
 
 
-def _compared(seen: xr.Dataset, ledger: Ledger, rule: Rule) -> xr.Dataset:
+def _compared(seen: xr.Dataset, ledger: Ledger, rule: Rule, noticed: Sequence[Finding]) -> xr.Dataset:
     factor = MASS_UNITS["kt"] / mass_unit(seen.attrs["units"])
     inventory, sigma = ledger.rate * factor, ledger.sigma * factor
     covered = covered_part(seen)
@@ -233,7 +277,7 @@ def _compared(seen: xr.Dataset, ledger: Ledger, rule: Rule) -> xr.Dataset:
     about = {
         "family_wise": decided.family_wise,
         "caution": caution(seen),
-        "findings": as_text((*carried(seen.attrs), *findings)),
+        "findings": as_text((*carried(seen.attrs), *noticed, *findings)),
     }
     return result.assign_attrs(seen.attrs | _statement(result, ledger, rule) | about)
 

@@ -15,9 +15,10 @@ import numpy as np
 import openpyxl
 import xarray as xr
 
-from inversion.errors import FaultsError, InversionError
+from inversion.errors import InversionError
 from inversion.inventory.entry import NOTATION_KEYS, InventoryError, Period, category
 from inversion.inventory.prefectures import region
+from inversion.inventory.text import decoded
 from inversion.inventory.workbook import opened
 
 UNITS: Final = {
@@ -202,17 +203,6 @@ def read(
     except csv.Error as error:
         raise InventoryError(file.name, [f"{file.name}:{reader.line_num}: the line is no CSV ({error})."]) from error
     return _balance(rows, file.name, sectors or {}, fuels or {})
-
-
-def decoded(file: Path, encoding: str, error: type[FaultsError]) -> str:
-    """Return the text of a file, or raise `error` with a sentence that says what it may be written in."""
-    try:
-        return file.read_text(encoding=encoding)
-    except UnicodeDecodeError as wrong:
-        sentence = (
-            f"It is not {encoding} (byte {wrong.start}): give encoding='gb18030' if a Chinese spreadsheet wrote it."
-        )
-        raise error(file.name, [sentence]) from wrong
 
 
 def read_sheet(

@@ -7,7 +7,6 @@ import difflib
 import io
 import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from inversion.inventory.entry import (
     Period,
     category,
 )
+from inversion.inventory.text import decoded, document
 
 COLUMNS: Final = {
     "region": "ISO 3166-2 or GB/T 2260 code or name of a province; ISO alpha-3 code or name of a country",
@@ -87,7 +87,7 @@ class Columns:
         """
         name = "the mapping"
         if isinstance(mapping, str | Path):
-            name, mapping = str(mapping), tomllib.loads(Path(mapping).read_text(encoding="utf-8"))
+            name, mapping = str(mapping), document(Path(mapping), InventoryError)
         table = dict(mapping or {})
         faults = [*_unknown(table, ("columns", "constants", "ignore", "delimiter"), "keys")]
         for part in ("columns", "constants"):
@@ -120,16 +120,7 @@ def read(
     InventoryError
     """
     file = Path(path)
-    try:
-        text = file.read_text(encoding=encoding)
-    except FileNotFoundError as error:
-        raise InventoryError(file.name, [f"There is no file {str(file)!r}: check the path."]) from error
-    except UnicodeDecodeError as error:
-        sentence = (
-            f"It is not {encoding} (byte {error.start}): give encoding='gb18030' if a Chinese spreadsheet wrote it."
-        )
-        raise InventoryError(file.name, [sentence]) from error
-    return parse(text, name=file.name, mapping=mapping)
+    return parse(decoded(file, encoding, InventoryError), name=file.name, mapping=mapping)
 
 
 def parse(text: str, *, name: str = "inventory", mapping: Mapping[str, Any] | str | Path | None = None) -> Inventory:
@@ -146,6 +137,7 @@ def parse(text: str, *, name: str = "inventory", mapping: Mapping[str, Any] | st
     try:
         header = [cell.strip() for cell in next(rows, [])]
         where, missing = _places(header, columns)
+        missing = _separated(header, columns.delimiter) or missing
         faults += [(1, fault) for fault in missing]
         for row in rows if not missing else ():
             if any(cell.strip() for cell in row):
@@ -355,6 +347,13 @@ def _row(entry: Entry) -> dict[str, str]:
         "published_unit": entry.unit,
         "part": "yes" if entry.part else "",
     }
+
+
+def _separated(header: Sequence[str], delimiter: str) -> list[str]:
+    """Say what separates the columns, where that is something else."""
+    others = {";": "';'", "\t": "tabs"}
+    named = [word for mark, word in others.items() if mark != delimiter and len(header) == 1 and mark in header[0]]
+    return [f'its columns are separated by {word}: say so in a mapping, delimiter = "..."' for word in named]
 
 
 def _exactly(value: float) -> str:

@@ -26,6 +26,7 @@ NOTATION_KEYS: Final = {
     "FX": "flexibility applied",
 }
 """Notation keys of the UNFCCC reporting guidelines; FX is of the common reporting tables."""
+_WHOLE_WITH: Final = ("NO", "IE", "NA")
 TOTAL: Final = "0"
 """Category of a total over all categories."""
 AGGREGATES: Final = {
@@ -237,6 +238,22 @@ class Entry:
         return self.value * math.sqrt(math.expm1((math.log(high / low) / (2 * HALF_95)) ** 2))
 
     @property
+    def incomplete(self) -> str:
+        """Notation keys that leave the value incomplete, or stand in its place; "" where there are none.
+
+        A sum of which a part does not occur, is included elsewhere or not applicable is whole; one of which a part is
+        not estimated or confidential is not.
+        """
+        if self.value is None:
+            return self.notation
+        return ",".join(key for key in self.notation.split(",") if key and key not in _WHOLE_WITH)
+
+    @property
+    def known(self) -> float | None:
+        """The value, kt, where nothing is missing from it, else None."""
+        return None if self.incomplete else self.value
+
+    @property
     def key(self) -> tuple[str, str, str, Period, str, str, str, int]:
         """What two entries must not share."""
         return (
@@ -259,7 +276,7 @@ class Ledger:
     ----------
     codes : tuple of str (k)
     rate, sigma : array (k,)
-        kt yr-1; NaN where the inventory has none.
+        kt yr-1; NaN where the inventory has none, or not all of it (`Entry.incomplete`).
     notation : tuple of str (k)
         Notation keys; "" where there is a value, or no entry at all.
     gas, category, vintage, source : str
@@ -346,9 +363,9 @@ class Inventory:
         found = {entry.region: entry for entry in chosen.entries}
         return Ledger(
             codes=tuple(codes),
-            rate=_numbers(found[c].value if c in found else None for c in codes) / span.years,
+            rate=_numbers(found[c].known if c in found else None for c in codes) / span.years,
             sigma=_numbers(found[c].deviation if c in found else None for c in codes) / span.years,
-            notation=tuple(found[c].notation if c in found else "" for c in codes),
+            notation=tuple(found[c].incomplete if c in found else "" for c in codes),
             gas=chosen.only("gas"),
             category=chosen.only("category"),
             vintage=chosen.only("vintage"),

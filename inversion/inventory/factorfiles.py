@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from inversion.errors import InversionError
-from inversion.inventory.balance import decoded
 from inversion.inventory.entry import category
 from inversion.inventory.factors import QUANTITIES, UNITS, Factor, FactorError, FactorTable, check
 from inversion.inventory.prefectures import region
+from inversion.inventory.text import decoded
 
 COLUMNS: Final = {
     "quantity": "ncv, carbon, oxidation, emission or grid",

@@ -206,7 +206,8 @@ class FactorTable:
         wanted = " ".join(part for part in (gas, fuel, f"in {region}", f"in sector {sector}" if sector else "") if part)
         listed = "; ".join(str(row) for row in have[:4]) or "none at all"
         unit = f" for an activity in {per}" if per else ""
-        return f"It has no {quantity} of {wanted} for {period}{unit}; of this fuel it has: {listed}. Add a row."
+        remedy = "Add a row" if have else "Add a row, or map the fuel (fuels) to what the table calls it"
+        return f"It has no {quantity} of {wanted} for {period}{unit}; of this fuel it has: {listed}. {remedy}."
 
 
 def _within(sector: str, wanted: str) -> bool:

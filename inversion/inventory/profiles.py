@@ -11,6 +11,7 @@ it. Clocks are the inventory's own: hours ahead of UTC (8: Beijing).
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from inversion.covariance.operator import Array
 from inversion.inventory.categories import nearest
 from inversion.inventory.entry import CategoryError, InventoryError, Period
 from inversion.inventory.entry import category as known_category
+from inversion.inventory.text import decoded
 
 KINDS: Final = {"month": (1, 12), "weekday": (1, 7), "hour": (0, 23)}
 """Steps of each kind of profile, first and last; Monday is 1."""
@@ -165,13 +167,12 @@ def read(path: str | Path, *, version: str) -> Profiles:
     faults: list[str] = []
     table: dict[tuple[str, str], dict[int, float]] = {}
     sources: dict[str, list[str]] = {}
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise InventoryError(name, [f"Its columns lack {', '.join(missing)}; expected {', '.join(_COLUMNS)}."])
-        for row in reader:
-            _row(row, f"line {reader.line_num}", table, sources, faults)
+    reader = csv.DictReader(io.StringIO(decoded(Path(path), "utf-8-sig", InventoryError)))
+    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise InventoryError(name, [f"Its columns lack {', '.join(missing)}; expected {', '.join(_COLUMNS)}."])
+    for row in reader:
+        _row(row, f"line {reader.line_num}", table, sources, faults)
     for (category, kind), weights in table.items():
         first, last = KINDS[kind]
         lost = [str(step) for step in range(first, last + 1) if step not in weights]

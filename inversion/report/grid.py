@@ -89,7 +89,7 @@ _NUMBERS: Final = ("inventory", "prior", "inversion", "range", "difference", "z"
 
 
 def of_comparison(comparison: xr.Dataset, words: Vocabulary, caption: str) -> Grid:
-    """Return the table of regions: those resolved, their sum, and those that are not."""
+    """Return the table of regions: those resolved, those that are not, and the sum of all that were compared."""
     shown = tuple(n for n in _NUMBERS if n != "range" or "inversion_low" in comparison)
     resolved, unresolved, _ = rows.rows(comparison, words)
     columns = (
@@ -101,11 +101,11 @@ def of_comparison(comparison: xr.Dataset, words: Vocabulary, caption: str) -> Gr
     groups = []
     if resolved:
         groups.append(Group(words("page.resolved"), tuple(_region(row, shown, words) for row in resolved)))
+    if unresolved:
+        groups.append(Group(words("page.unresolved"), tuple(_region(row, shown, words) for row in unresolved)))
     made = rows.sums(comparison, words)
     if made:
         groups.append(Group("", (_sum(made, shown, words),), fixed=True))
-    if unresolved:
-        groups.append(Group(words("page.unresolved"), tuple(_region(row, shown, words) for row in unresolved)))
     return Grid(caption, columns, tuple(groups), "comparison")
 
 
@@ -161,7 +161,7 @@ def of_configurations(configurations: xr.Dataset, compared: Sequence[str], words
         value = float(one["inversion"].values[chosen].sum())
         sigma = float(np.sqrt(one["inversion_covariance"].values[np.ix_(chosen, chosen)].sum()))
         used = words("row.yes") if bool(one["usable"]) else f"{words('row.no')}: {one['reason'].item()}"
-        lines.append(Line(name, (Cell(name), Cell(with_sigma(value, sigma), value=value), Cell(used, style="remark"))))
+        lines.append(Line(name, (Cell(words.sentence(name)), Cell(with_sigma(value, sigma), value=value), Cell(used, style="remark"))))
     columns = (
         Column(words("column.configuration"), text=True),
         Column(words("page.sum_compared", regions=int(chosen.sum())), unit(units)),

@@ -313,7 +313,7 @@ def read_totals(path: str | Path) -> xr.Dataset:
     )
 
 
-_OF_LEDGER: Final = ("prior_is_inventory",)
+_OF_LEDGER: Final = ("prior_is_inventory", "other_time")
 """Findings that are of an inversion and one ledger; they do not go along to another."""
 
 

@@ -334,4 +334,18 @@ def lines(comparison: xr.Dataset) -> list[str]:
         if outside
         else []
     )
-    return [*summary(comparison), "", f"{gas(comparison)}, {unit(comparison.attrs['units'])}", *table, *left]
+    head_line = f"{gas(comparison)}, {unit(comparison.attrs['units'])}; {_CAPTION}"
+    return [*summary(comparison), "", head_line, *table, *_why(unresolved), *left]
+
+
+_CAPTION: Final = (
+    "difference: inversion minus the ledger as the inversion would have seen it (above: as an error of the ledger)"
+)
+
+
+def _why(unresolved: list[Row]) -> list[str]:
+    """Say for regions without a verdict why they have none, those of one reason together."""
+    named: dict[str, list[str]] = {}
+    for row in unresolved:
+        named.setdefault(row.remark, []).append(row.name_en or row.code)
+    return [f"Not resolved: {', '.join(names)}: {reason}" for reason, names in named.items()]

@@ -54,8 +54,10 @@ def totals_of(n, *, seen=5.0, long=False, seed=3):
     )
 
 
-def table_of(n, *, name="", **how):
+def table_of(n, *, name="", factor=1.0, **how):
     totals = totals_of(n, **how)
+    for column in totals.data_vars:
+        totals[column] = totals[column] * factor ** totals[column].ndim
     codes = tuple(totals["region"].values)
     rate = totals["prior"].values * np.random.default_rng(1).uniform(0.8, 1.2, n)
     notation = ("",) * (n - 1) + ("NE",)
@@ -148,12 +150,12 @@ def test_tables_sort_when_a_head_is_clicked(opened, whole):
     names = [text for text, _ in column(tab, 0)]
     assert names == sorted(names)
     assert len(names) == int((table.comparison["verdict"].values != "not resolved").sum())
-    # The sum stays between the groups, those not resolved below it.
+    # The sum stays at the end.
     groups = [text.strip() for text in texts(tab, "table[data-table=comparison] tbody")]
     begin = [
         next((word for word in ("Resolved", "Sum of", "Not resolved") if text.startswith(word)), "") for text in groups
     ]
-    assert begin == ["Resolved", "", "Sum of", "Not resolved", ""]
+    assert begin == ["Resolved", "", "Not resolved", "", "Sum of"]
 
 
 def test_every_number_of_the_page_is_that_of_the_netcdf(opened, whole):
@@ -228,6 +230,15 @@ def test_nothing_is_cut_and_nothing_overlaps(opened, whole, width):
         assert tab.evaluate(f"[...document.querySelectorAll('td, th')].filter({wide}).map((c) => c.textContent)") == []
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_table_of_all_provinces_fits_the_page(opened, tmp_path, language):
+    """With the six digits that CO2 has."""
+    written = report.write_annex(annex_of(table_of(31, factor=200.0)), tmp_path, languages=(language,))
+    tab = opened(written.html, width=1200)
+    wide = "document.querySelector('table[data-table=comparison]')"
+    assert tab.evaluate(f"{wide}.getBoundingClientRect().right") <= 1200
+
+
 def test_the_pages_are_in_their_languages(opened, whole):
     english, chinese = (opened(page) for page in whole[1].pages)
     assert english.evaluate("document.documentElement.lang") == "en"
@@ -292,7 +303,7 @@ def test_other_tables_hold_too(opened, tmp_path, case):
     pages = chromium.pages_of(tmp_path / "report.pdf")
     assert len(pages) <= 14
     if case == "none":
-        assert "可分辨 0 个" in pages[0].replace("  ", " ")
+        assert "可判定 0 个" in pages[0].replace("  ", " ")
 
 
 def test_several_tables_stand_in_one_report(opened, tmp_path):

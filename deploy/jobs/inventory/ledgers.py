@@ -95,7 +95,8 @@ def summary(book: Inventory, category: str) -> list[str]:
     )
     for entry in sorted(rows, key=lambda e: (e.gas, e.period, e.vintage, e.region)):
         sigma = "" if entry.deviation is None else f" ± {entry.deviation:.4g}"
-        value = entry.notation if entry.value is None else f"{entry.value:.6g}{sigma}"
+        partly = f" ({entry.incomplete} in part: not compared)" if entry.incomplete else ""
+        value = entry.notation if entry.value is None else f"{entry.value:.6g}{sigma}{partly}"
         lines.append(f"  {entry.region:8} {entry.gas:4} {entry.period!s:10} {entry.vintage:10} {value}")
     return lines
 
