@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy import outputs
+
 _CONTROLS = "region: each by itself; family: all regions together (Holm)."
 
 
@@ -39,7 +41,9 @@ def crosscheck(  # noqa: PLR0913  each is an option of the command line
         str | None, typer.Option(help="netCDF: such as 2023 or 2023-07, where there are several.")
     ] = None,
     vintage: Annotated[str | None, typer.Option(help="netCDF: submission, where there are several.")] = None,
-    sigma_percent: Annotated[float | None, typer.Option(help="netCDF: 1 σ of what the ledger states none for.")] = None,
+    sigma_percent: Annotated[
+        float | None, typer.Option(min=0.001, help="netCDF: 1 σ of what the ledger states none for.")
+    ] = None,
     level: Annotated[float | None, typer.Option(help="netCDF: two-sided rate of false alarms [0.05].")] = None,
     min_share: Annotated[
         float | None, typer.Option(help="netCDF: share the network must have seen of a region [0.5].")
@@ -107,7 +111,7 @@ def _single(
     if sigma_percent is not None:
         ledger = inventories.supposed(ledger, sigma_percent)
     table = compare(report.read_totals(result), ledger, rule=Rule(**rule), **chosen)
-    written = report.write(table, output, title=title, stations=report.read_stations(result))
+    written = report.write(table, outputs.folder(output), title=title, stations=report.read_stations(result))
     typer.echo("\n".join(rows.lines(table)))
     for path in written.files:
         typer.echo(f"written: {path}")

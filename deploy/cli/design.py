@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from deploy import outputs
+
 
 def attach(app: typer.Typer) -> None:
     """Add the command."""
@@ -36,5 +38,5 @@ def design(
     result = job.design(settings, by=by, pick=pick)
     typer.echo("\n".join(experiments.design_lines(result)))
     if output is not None:
-        result.to_netcdf(output)
+        result.to_netcdf(outputs.file(output))
         typer.echo(f"\nwritten: {output}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from deploy import outputs
+
 _File = Annotated[Path, typer.Argument(help="A ledger: CSV, CEADs, UNFCCC, EDGAR, primap2.")]
 _Category = Annotated[str, typer.Option(help='IPCC 2006 category that parts are added up to; "0" for the total.')]
 _Mapping = Annotated[Path | None, typer.Option(help="TOML file that maps a CSV's columns.")]
@@ -48,16 +50,17 @@ def compare(
     encoding: _Encoding = None,
     category: _Category = "0",
     gas: Annotated[str | None, typer.Option(help="Where they hold several.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only this one, as 2019.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write all differences to this netCDF file.")] = None,
 ) -> None:
     """Say what was recalculated from one submission to the next, the largest change first."""
     from deploy.jobs import inventory as job  # noqa: PLC0415  needs the extra science
 
-    before, after = (job.read_ledger(job.Ledger(file, "auto", mapping, encoding)) for file in (old, new))
-    table, lines = job.differences(before, after, category, gas)
+    before, after = (job.read_csv_as(file, mapping, encoding) for file in (old, new))
+    table, lines = job.differences(before, after, category, gas, period)
     typer.echo("\n".join(lines))
     if output is not None:
-        table.to_netcdf(output)
+        table.to_netcdf(outputs.file(output))
         typer.echo(f"\nwritten: {output}")
 
 
@@ -81,7 +84,9 @@ def express(  # noqa: PLR0913  each is an option of the command line
     encoding: Annotated[str, typer.Option(help="Of the CSV files; gb18030 for Chinese spreadsheets.")] = "utf-8-sig",
     carrier: Annotated[str, typer.Option(help="Fuel of the indicator.")] = "electricity",
     gas: Annotated[str, typer.Option(help="Of the totals.")] = "co2",
-    sigma_percent: Annotated[float | None, typer.Option(help="1 σ of annual totals that state none.")] = None,
+    sigma_percent: Annotated[
+        float | None, typer.Option(min=0.001, help="1 σ of annual totals that state none.")
+    ] = None,
     by: Annotated[str, typer.Option(help="month, quarter or year.")] = "quarter",
     since: Annotated[str | None, typer.Option(help="First period to print, as 2025-01 [all].")] = None,
 ) -> None:
@@ -118,8 +123,7 @@ def grid(
 
     settings = job.read_grid(config)
     ds = job.lay(settings)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    ds.to_netcdf(settings.output)
+    ds.to_netcdf(outputs.file(settings.output))
     typer.echo(
         "\n".join([f"{ds.attrs['source']}, {ds.attrs['period']}", *job.masses(ds), f"written: {settings.output}"])
     )

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy import outputs
+
 
 def attach(app: typer.Typer) -> None:
     """Add the command."""
@@ -53,7 +55,7 @@ def twins(  # noqa: PLR0913  options of a command
         result = _prepared(source, draws, seed, nature, errors, model_error)
     typer.echo("\n".join(experiments.lines(result)))
     if output is not None:
-        result.to_netcdf(output)
+        result.to_netcdf(outputs.file(output))
         typer.echo(f"\nwritten: {output}")
 
 

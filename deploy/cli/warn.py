@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy import outputs
 from deploy.errors import DeployError
 
 
@@ -32,7 +33,9 @@ def warn(  # noqa: PLR0913  each is an option of the command line
     carrier: Annotated[str, typer.Option(help="Fuel of the indicator.")] = "electricity",
     category: Annotated[str, typer.Option(help="IPCC 2006 category of the estimates.")] = "0",
     vintage: Annotated[str, typer.Option(help="Name of the estimates.")] = "now",
-    sigma_percent: Annotated[float | None, typer.Option(help="1 σ of annual totals that state none.")] = None,
+    sigma_percent: Annotated[
+        float | None, typer.Option(min=0.001, help="1 σ of annual totals that state none.")
+    ] = None,
     level: Annotated[float, typer.Option(help="Probability of any warning without cause in --months.")] = 0.05,
     months: Annotated[int, typer.Option(help="Months the level is spread over.")] = 12,
     window: Annotated[int, typer.Option(min=1, help="Months that are compared at once.")] = 12,
@@ -67,8 +70,7 @@ def warn(  # noqa: PLR0913  each is an option of the command line
     ahead = _outlook(warning.outlook(seen, steps=outlook)) if outlook else []
     typer.echo("\n".join([f"{rule}\n", *_lines(table), *ahead]))
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        table.to_netcdf(output)
+        table.to_netcdf(outputs.file(output))
         typer.echo(f"\nwritten: {output}")
 
 

@@ -30,7 +30,12 @@ def read(path: Path, variable: str, latitude: np.ndarray, longitude: np.ndarray,
     DeployError
         Where there is no such variable, or the file lies on another grid.
     """
-    with xr.open_dataset(path) as ds:
+    try:
+        opened = xr.open_dataset(path, engine="netcdf4")
+    except (OSError, ValueError) as error:
+        msg = f"{path.name} is no netCDF file that can be read ({error})"
+        raise DeployError(msg) from error
+    with opened as ds:
         if variable not in ds.variables:
             msg = f"{path.name} has no variable {variable!r}; it has {', '.join(map(str, ds.data_vars))}"
             raise DeployError(msg)

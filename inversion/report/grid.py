@@ -11,8 +11,8 @@ import xarray as xr
 
 from inversion.report import rows
 from inversion.report.rows import Row
-from inversion.report.wording import MARKS, NOTHING, percent, unit, with_sigma
 from inversion.vocabulary import Vocabulary
+from inversion.wording import MARKS, NOTHING, percent, unit, with_sigma
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,12 @@ def of_configurations(configurations: xr.Dataset, compared: Sequence[str], words
         value = float(one["inversion"].values[chosen].sum())
         sigma = float(np.sqrt(one["inversion_covariance"].values[np.ix_(chosen, chosen)].sum()))
         used = words("row.yes") if bool(one["usable"]) else f"{words('row.no')}: {one['reason'].item()}"
-        lines.append(Line(name, (Cell(words.sentence(name)), Cell(with_sigma(value, sigma), value=value), Cell(used, style="remark"))))
+        lines.append(
+            Line(
+                name,
+                (Cell(words.sentence(name)), Cell(with_sigma(value, sigma), value=value), Cell(used, style="remark")),
+            )
+        )
     columns = (
         Column(words("column.configuration"), text=True),
         Column(words("page.sum_compared", regions=int(chosen.sum())), unit(units)),

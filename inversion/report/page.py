@@ -23,8 +23,8 @@ from inversion.report.figures import draw_periods
 from inversion.report.grid import Grid
 from inversion.report.pictures import Pictures, draw
 from inversion.report.vector import inline
-from inversion.report.wording import percent, unit, window, with_sigma
 from inversion.vocabulary import ENGLISH, Vocabulary
+from inversion.wording import percent, unit, window, with_sigma
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import xarray as xr
 from inversion.crosscheck import total
 from inversion.findings import Finding, Grade, carried
 from inversion.maps import dash_line_finding
-from inversion.report.wording import MARKS, NOTHING, decimals, number, percent, unit, window, with_sigma
 from inversion.vocabulary import ENGLISH, Vocabulary
+from inversion.wording import MARKS, NOTHING, decimals, number, percent, unit, window, with_sigma
 
 _LEAKS: Final = 0.1
 _CORRELATED: Final = 0.3

@@ -15,8 +15,8 @@ from inversion.crosscheck import total
 from inversion.report import page, rows
 from inversion.report.annex import Annex, Table
 from inversion.report.grid import Grid
-from inversion.report.wording import MARKS, unit, window
 from inversion.vocabulary import ENGLISH, Vocabulary
+from inversion.wording import MARKS, unit, window
 
 
 class _Column(NamedTuple):

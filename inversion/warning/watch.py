@@ -27,6 +27,7 @@ from inversion.inventory.entry import DAYS_PER_YEAR, Period
 from inversion.multiplicity import adjusted
 from inversion.regions import MASS_UNITS, mass_unit
 from inversion.warning.rule import Rule
+from inversion.wording import with_sigma
 
 Floats = NDArray[np.float64]
 
@@ -279,12 +280,16 @@ def _sentences(table: xr.Dataset) -> list[str]:
     """Say every warning in a sentence."""
     raised = np.argwhere(np.isin(table["warning"].values, ["higher", "lower"]))
     return [
-        f"{table.month.item()}: over the last {table.span.values[j]} month(s) the sky holds "
-        f"{abs(float(table.difference[i, j])):.3g} ± {float(table.sigma[i, j]):.2g} kt "
+        f"{table.month.item()}: over {_last(int(table.span.values[j]))} the sky holds "
+        f"{with_sigma(abs(float(table.difference[i, j])), float(table.sigma[i, j]))} kt "
         f"{'more' if table['warning'].values[i, j] == 'higher' else 'less'} than the express estimate of "
         f"{table.region.values[i]} (z = {float(table.z[i, j]):+.1f}, adjusted p = {float(table.p_adjusted[i, j]):.1e})."
         for i, j in raised
     ]
+
+
+def _last(months: int) -> str:
+    return "the last month" if months == 1 else f"the last {months} months"
 
 
 def rolling(windows: Iterable[tuple[xr.Dataset, xr.Dataset]], rule: Rule | None = None) -> xr.Dataset:

@@ -19,6 +19,7 @@ from deploy.jobs.crosscheck import states
 from inversion import report
 from inversion.crosscheck import compare
 from inversion.errors import InversionError
+from inversion.findings import carried
 from inversion.inventory import Ledger, Period
 from inversion.report import netcdf
 from inversion.report.figures import draw_periods
@@ -215,6 +216,39 @@ def test_two_inversions_of_one_year_are_no_two_years(config):
         made(config)
 
 
+@pytest.mark.parametrize("period", ["2022", "2023-03"])
+def test_a_ledger_of_another_time_is_compared_only_where_that_is_asked_for(config, period):
+    ledger = config.parent / "ledger.csv"
+    head, *rows = ledger.read_text(encoding="utf-8").splitlines()
+    other = [row.replace(",2023,", f",{period},") for row in rows if ",2023," in row]
+    ledger.write_text("\n".join([head, *other]) + "\n", encoding="utf-8")
+    with pytest.raises(DeployError, match=rf"The ledger is of {period}, the inversion of 2023.* State the period"):
+        made(config)
+    outcome = made(changed(config, ('file = "ledger.csv"\n', f'file = "ledger.csv"\nperiod = "{period}"\n')))
+    assert any(f.code == "other_time" for f in carried(outcome.annex.tables[0].comparison.attrs))
+
+
+def test_a_ledger_of_other_regions_is_refused(config):
+    text = "region,gas,period,value,unit,sigma_percent\n北京,ch4,2023,0.1,Tg,10\n"
+    (config.parent / "ledger.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DeployError, match=r"none of the inversion's regions \(CN-ZJ.*, but of CN-BJ"):
+        made(config)
+
+
+def test_the_days_of_states_are_days_and_follow_each_other(config):
+    stated(config, "submitted")
+    text = config.read_text(encoding="utf-8")
+    for day in ('"2024-13-01"', "12"):
+        config.write_text(text + f"when = {day}\n", encoding="utf-8")
+        with pytest.raises(DeployError, match=r"state\.when: is .*, expected a time"):
+            made(config)
+    config.write_text(text + "when = 2024-06-02\n", encoding="utf-8")
+    assert made(config).annex.imprint.when == "2024-06-02"
+    config.write_text(text.replace("submitted", "approved") + 'when = "2024-05-01"\n', encoding="utf-8")
+    with pytest.raises(DeployError, match="approved on 2024-05-01 would be before what was submitted on 2024-06-02"):
+        made(config)
+
+
 def test_sectors_are_told_apart_where_the_inversion_can(config):
     """Two sectors of each region, of which only the sum is seen in one region."""
     path = config.parent / "run.nc"
@@ -289,7 +323,7 @@ def test_what_is_wrong_in_a_configuration_is_one_sentence(config, old, new, said
 
 def test_what_is_wrong_with_a_file_names_it(config):
     changed(config, ("run.nc", "nothing.nc"))
-    with pytest.raises(DeployError, match=r"annex\.toml: the inversion 'run 1', nothing\.nc, is not there: paths are"):
+    with pytest.raises(DeployError, match=r"annex\.toml: no such file: the inversion 'run 1', nothing\.nc; paths are"):
         made(config)
     (config.parent / "nothing.nc").write_text("no netCDF")
     with pytest.raises(DeployError, match=r"nothing\.nc is no netCDF file"):

@@ -179,7 +179,10 @@ def test_ledgers_that_are_not_there():
         invoke("inventory read ledger.csv --to ledger.xlsx")
     with pytest.raises(InversionError, match=r"9\.Z"):
         invoke("inventory read ledger.csv --category 9.Z")
-    assert "category 2: no entry; `--category` names another" in invoke("inventory read ledger.csv --category 2").output
+    assert (
+        "category 2: no entry; it has 1.A: `--category` names one"
+        in invoke("inventory read ledger.csv --category 2").output
+    )
     same = invoke("inventory compare ledger.csv ledger.csv --category 1.A")
     assert "nothing changed" in same.output
 
@@ -230,3 +233,81 @@ def test_what_lies_partly_outside_is_said():
     Path("prior.toml").write_text(text.partition("[unused")[0] + "[waters]" + text.partition("[waters]")[2])
     said = invoke("inventory grid prior.toml").output
     assert re.search(r"only partly inside the grid, and only that part laid out: .*330100 \d\d%", said)
+
+
+def test_notation_keys_stand_where_values_do():
+    """NE that became a value is no new region, one key that became another is a change, and 0 to 3 has no percent."""
+    head = "region,gas,category,period,value,unit,vintage\n"
+    rows = {"CN-JS": ("NE", 5), "CN-AH": (0, 3), "CN-HB": ("NE", "IE"), "CN-SH": (100, None), "CN-ZJ": (8, 8)}
+    for k, vintage in enumerate(("2023", "2024")):
+        lines = [f"{code},co2,1.A,2022,{pair[k]},kt,{vintage}" for code, pair in rows.items() if pair[k] is not None]
+        Path(f"v{vintage}.csv").write_text(head + "\n".join(lines) + "\n")
+    said = invoke("inventory compare v2023.csv v2024.csv --category 1.A").output
+    assert re.search(r"CN-JS 1\.A 2022 +NE +5$", said, re.MULTILINE)
+    assert re.search(r"CN-AH 1\.A 2022 +0 +3 +\+3 +was 0$", said, re.MULTILINE)
+    assert re.search(r"CN-HB 1\.A 2022 +NE +IE$", said, re.MULTILINE)
+    assert re.search(r"CN-SH 1\.A 2022 +100 +gone$", said, re.MULTILINE)
+    assert "CN-ZJ" not in said
+    assert "nan" not in said
+    with pytest.raises(DeployError, match=r"v2023\.csv has no entry of category 2; it has 1\.A"):
+        invoke("inventory compare v2023.csv v2024.csv --category 2")
+
+
+def test_a_sum_of_which_a_part_is_missing_says_so():
+    rows = ["CN-ZJ,co2,1.B.1,2022,800,kt,yes", "CN-ZJ,co2,1.B.2,2022,NE,kt,yes", "CN-JS,co2,1.B.1,2022,5,kt,yes"]
+    rows += ["CN-JS,co2,1.B.2,2022,NO,kt,yes"]
+    Path("parts.csv").write_text("\n".join(["region,gas,category,period,value,unit,part", *rows]) + "\n")
+    said = invoke("inventory read parts.csv --category 1.B").output
+    assert re.search(r"CN-ZJ .* 800 \(NE in part: not compared\)$", said, re.MULTILINE)
+    assert re.search(r"CN-JS .* 5$", said, re.MULTILINE)
+    book = inventories.whole(inventories.read("parts.csv"), "1.B").ledger(["CN-ZJ", "CN-JS"])
+    assert book.notation == ("NE", "")
+    np.testing.assert_array_equal(book.rate, [np.nan, 5.0])
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("inventory read ledger.csv --encoding gbk2", "The encoding 'gbk2' is not known: utf-8, gb18030 and utf-16"),
+        ("inventory read ledger.csv --mapping balance-2022.csv", "It is not TOML"),
+        ("inventory read empty.csv", "The file is empty"),
+        ("inventory read head.csv", "head.csv has no entries: there is nothing below its head"),
+        ("inventory read semicolons.csv", "its columns are separated by ';'"),
+        ("inventory read folder", "folder is a folder"),
+        ("inventory read ledger.csv --category 1.A --to folder/x.csv/y.csv", "x.csv is a file; name a folder"),
+        (
+            "inventory compare ledger.csv ledger-2024.csv --category 1.A --output folder",
+            "folder is a folder; name a file",
+        ),
+        ("inventory balance file.toml", "ledger.csv is a file; name a folder"),
+        ("inventory grid folder.toml", "folder is a folder; name a file"),
+        ("inventory grid text.toml", "ledger.csv is no netCDF file that can be read"),
+        (
+            "inventory express annual.csv power.csv --history ledger.csv --vintage 1 --reason x",
+            "is a file; name a folder",
+        ),
+    ],
+)
+def test_no_wrong_input_ends_in_a_traceback(line, sentence):
+    Path("folder").mkdir()
+    Path("folder/x.csv").write_text("mine")
+    Path("empty.csv").write_text("")
+    Path("head.csv").write_text(LEDGER.splitlines()[0] + "\n")
+    Path("semicolons.csv").write_text(LEDGER.format(vintage="1", shanghai=2).replace(",", ";"))
+    Path("file.toml").write_text(BALANCE_TOML.replace('output = "made"', 'output = "ledger.csv"'))
+    Path("folder.toml").write_text(PRIOR_TOML.replace('output = "prior.nc"', 'output = "folder"'))
+    Path("text.toml").write_text(PRIOR_TOML.replace('file = "plants.nc"', 'file = "ledger.csv"'))
+    with pytest.raises((DeployError, InversionError)) as said:
+        invoke(line)
+    assert sentence in str(said.value)
+
+
+def test_a_workbook_beside_a_table_with_a_mapping(shared):
+    Path("map.toml").write_text(
+        'ignore = ["emissions_id", "datasource_id"]\n[columns]\nregion = "actor_id"\nperiod = "year"\n'
+        'value = "total_emissions"\n[constants]\ngas = "co2"\nunit = "t"\nvintage = "totals"\n'
+    )
+    files = [shared / "data/inventory" / name for name in ("ceads_30_provinces_2019.xlsx", "ceads_province_totals.csv")]
+    said = invoke(f"inventory compare {files[0]} {files[1]} --mapping map.toml --period 2019").output
+    assert "from ceads_30_provinces_2019.xlsx to totals" in said
+    assert "30 differ by a millionth or less" in said

@@ -22,8 +22,8 @@ from inversion.inventory.entry import Ledger, Period
 from inversion.provinces import PROVINCES
 from inversion.report import netcdf, page, rows, station_series
 from inversion.report.figures import draw_series
-from inversion.report.wording import decimals, number, window, with_sigma
 from inversion.vocabulary import ENGLISH
+from inversion.wording import decimals, number, window, with_sigma
 from tests.inversion import twin_world
 
 CODES = ("CN-ZJ", "CN-JS", "CN-SH", "CN-AH", "CN-JX", "CN-XJ")

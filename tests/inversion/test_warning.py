@@ -229,7 +229,7 @@ def test_rolling_says_when_it_warned_first_and_why():
         windows.append((seen, estimates(seen, seen.inversion.values * factor * days / 365.25 * 1e3, 60.0)))
     table = rolling(windows, Rule(spans=(1, 3)))
     assert list(table.first_warning.values) == ["", "2020-04"]
-    assert "2020-04: over the last 1 month(s) the sky holds" in table.attrs["warnings"]
+    assert "2020-04: over the last month the sky holds" in table.attrs["warnings"]
     assert "more than the express estimate of CN-JS" in table.attrs["warnings"]
 
 

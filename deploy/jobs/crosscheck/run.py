@@ -76,9 +76,9 @@ def run(settings: Settings, *, today: str) -> Outcome:
     entries = states.history(settings.output)
     annex = assemble(settings)
     wanted = settings.state
-    states.require_allowed(entries, wanted.state, annex.digest, settings.output)
     when = wanted.when or today
     step = report.Step(state=wanted.state, who=wanted.who, when=when, remarks=wanted.remarks, digest=annex.digest)
+    states.require_allowed(entries, step, settings.output)
     kept = tuple(entry.step for entry in entries)
     shown = annex.imprint.history if wanted.state == "draft" else (step,)
     imprint = replace(annex.imprint, status=wanted.state, when=when, history=(*kept, *shown))
@@ -97,9 +97,11 @@ def _require_files(settings: Settings) -> None:
     named += [(f"the ensemble of {one.name!r}", one.ensemble) for one in settings.inversions if one.ensemble]
     named += [(f"the ledger {one.name!r}", one.file) for one in settings.ledgers]
     named += [(f"the mapping of {o.name!r}", o.reading["mapping"]) for o in settings.ledgers if "mapping" in o.reading]
-    missing = [f"{what}, {file}," for what, file in named if not (settings.folder / file).is_file()]
+    missing = [f"{what}, {file}" for what, file in named if not (settings.folder / file).is_file()]
     if missing:
-        msg = f"{settings.name}: {' '.join(missing)} is not there: paths are relative to the folder of {settings.name}"
+        msg = (
+            f"{settings.name}: no such file: {'; '.join(missing)}; paths are relative to the folder of {settings.name}"
+        )
         raise DeployError(msg)
 
 

@@ -198,7 +198,9 @@ def _rule(t: Table) -> Rule | None:
 
 def _state(t: Table) -> StateSettings:
     state = t.text("state", "draft", among=report.STATES)
-    result = StateSettings(state, t.text("by", ""), t.text("when", None), t.text("remarks", ""))
+    when = t.moment("when")
+    day = None if when is None else str(when.astype("datetime64[D]"))
+    result = StateSettings(state, t.text("by", ""), day, t.text("remarks", ""))
     if state in ("submitted", "approved") and not result.who:
         t.fault("by", f"is missing: a report is {state} by somebody")
     t.close()

@@ -97,20 +97,24 @@ def history(folder: Path) -> list[Entry]:
     return entries
 
 
-def require_allowed(entries: Sequence[Entry], state: str, digest: str, folder: Path) -> None:
+def require_allowed(entries: Sequence[Entry], step: Step, folder: Path) -> None:
     """Refuse a state that cannot follow.
 
     Raises
     ------
     DeployError
         The same table is submitted or approved already; a table is approved that was not submitted, or was changed
-        since; files of any submission or approval were changed.
+        since; files of any submission or approval were changed; the day is before the last.
     """
+    state, digest = step.state, step.digest
     if state == "draft":
         return
     for entry in entries:
         _require_unchanged(entry, folder)
     last = entries[-1] if entries else None
+    if last is not None and step.when < last.when:
+        msg = f"{folder}: {state} on {step.when} would be before what was {last.state} on {last.when}: correct `when`"
+        raise DeployError(msg)
     if last is not None and last.digest == digest and last.state in (state, "approved"):
         msg = f"{folder}: this table was {last.state} on {last.when} by {last.who} already ({last.folder})"
         raise DeployError(msg)

@@ -3,7 +3,7 @@
 from deploy.jobs.inventory.balance import Made, make, read_balance
 from deploy.jobs.inventory.express import estimated, release
 from deploy.jobs.inventory.grid import Grid, lay, masses, read_grid
-from deploy.jobs.inventory.ledgers import Ledger, differences, read_ledger, summary, written
+from deploy.jobs.inventory.ledgers import Ledger, differences, read_csv_as, read_ledger, summary, written
 
 __all__ = [
     "Grid",
@@ -15,6 +15,7 @@ __all__ = [
     "make",
     "masses",
     "read_balance",
+    "read_csv_as",
     "read_grid",
     "read_ledger",
     "release",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from deploy import outputs
 from deploy.errors import DeployError
 from inversion.inventory import Inventory, balance, bottomup, factorfiles, uncertainty
 from inversion.inventory import write as write_ledger
@@ -117,8 +118,7 @@ def make(settings: Made) -> tuple[Inventory, list[Path], list[str]]:
     book = uncertainty.inventory(
         made, source=settings.source, vintage=settings.vintage, categories=settings.categories, name=settings.vintage
     )
-    folder = settings.output
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = outputs.folder(settings.output)
     written = [
         write_ledger(book, folder / "ledger.csv"),
         _table(folder / "totals.csv", _rows(first, second)),
@@ -152,7 +152,10 @@ def _rows(first: xr.Dataset, second: xr.Dataset) -> list[dict[str, Any]]:
 
 def _inputs(found: xr.Dataset) -> list[dict[str, Any]]:
     names = ("kind", "name", "value", "sigma", "elasticity", "variance_share")
-    return [{name: found[name].values[k].item() for name in names} for k in range(found.sizes["input"])]
+    heads = {"sigma": "sigma_relative"}
+    return [
+        {heads.get(name, name): found[name].values[k].item() for name in names} for k in range(found.sizes["input"])
+    ]
 
 
 def _lines(first: xr.Dataset, second: xr.Dataset, made: Estimate) -> list[str]:

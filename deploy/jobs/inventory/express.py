@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from deploy import outputs
 from deploy.errors import DeployError
 from inversion.inventory import Entry, Inventory
 from inversion.inventory.express import History, vintages
@@ -27,7 +28,7 @@ def release(
     DeployError
         Where the folder holds something else.
     """
-    known = folder.is_dir() and any(folder.iterdir())
+    known = any(outputs.folder(folder).iterdir())
     if known and not (folder / "releases.csv").is_file():
         msg = f"{folder.name} holds other files and no history (releases.csv); name a folder of its own"
         raise DeployError(msg)
