@@ -3,91 +3,21 @@
 import csv
 import html.parser
 import json
-import math
 import re
 
-import matplotlib as mpl
 import numpy as np
 import openpyxl
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.image import imread
 from PIL import Image
 
-from inversion import fonts, maps, regions, report, solve, twins
+from inversion import regions, report, solve, twins
 from inversion.crosscheck import CrosscheckError, compare, total
 from inversion.inventory.entry import Ledger, Period
-from inversion.provinces import PROVINCES
-from inversion.report import netcdf, page, rows, station_series
-from inversion.report.figures import draw_series
-from inversion.vocabulary import ENGLISH
-from inversion.wording import decimals, number, window, with_sigma
+from inversion.report import netcdf, rows
 from tests.inversion import twin_world
-
-CODES = ("CN-ZJ", "CN-JS", "CN-SH", "CN-AH", "CN-JX", "CN-XJ")
-SCRIPT = "<script>alert(1)</script>"
-
-
-def made_comparison(*, name_zh=None, source="Bureau", findings=()):
-    units = {u.iso: u for u in PROVINCES}
-    k = len(CODES)
-    M = np.diag(np.array([100.0, 150, 40, 120, 90, 0]) ** 2)
-    M[0, 1] = M[1, 0] = 0.3 * 100 * 150
-    S = M * 0.04
-    S[3, 3] = 0.9 * M[3, 3]
-    totals = xr.Dataset(
-        {
-            "prior": ("region", [800.0, 1500, 200, 1400, 1200, 0]),
-            "inversion": ("region", [1234.5, 1480, 205, 1410, 1150, 0]),
-            "prior_covariance": (("region", "region_cov"), M),
-            "inversion_covariance": (("region", "region_cov"), S),
-        },
-        coords={
-            "region": list(CODES),
-            "region_cov": list(CODES),
-            "gbt2260": ("region", [units[c].gbt2260 for c in CODES]),
-            "name_zh": ("region", list(name_zh or [units[c].name_zh for c in CODES])),
-            "name_en": ("region", [units[c].name_en for c in CODES]),
-            "covered": ("region", [1.0, 1.0, 0.98, 1.0, 1.0, 0.0]),
-        },
-        attrs={
-            "units": "kt yr-1",
-            "gas": "ch4",
-            "window": "2023-07-01/2023-07-14",
-            "findings": json.dumps(list(findings)),
-            "diagnostics": json.dumps({"n_obs": 480, "chi2": 501.25}),
-        },
-    )
-    rate = np.array([800.0, 1500, 200, 1400, np.nan, 300])
-    sigma = np.array([100.0, 150, 40, 120, np.nan, 60])
-    assert k == len(rate)
-    ledger = Ledger(CODES, rate, sigma, ("", "", "", "", "NE", ""), "ch4", "0", "2024", source, Period.parse("2023"))
-    return compare(totals, ledger)
-
-
-def rendered(comparison, *, title="t", notes=(), imprint=None, words=ENGLISH):
-    table = report.Table(comparison=comparison)
-    annex = report.Annex(title=title, tables=(table,), notes=tuple(notes), imprint=imprint or report.Imprint())
-    return page.render(annex, words)
-
-
-def made_series(n=60, *, units="mol mol-1"):
-    time = np.datetime64("2023-07-01", "ns") + np.arange(n) * np.timedelta64(4, "h")
-    values = 1.95e-6 + 5e-8 * np.sin(np.arange(n))
-    variables = {
-        name: ("time", values + shift)
-        for name, shift in [("mf_observed", 0), ("mf_prior", 2e-8), ("mf_posterior", 1e-9)]
-    }
-    variables["mf_bc_posterior"] = ("time", np.full(n, 1.9e-6))
-    variables["stdev_mf_total"] = ("time", np.full(n, 1e-8))
-    series = xr.Dataset(variables, coords={"time": time}, attrs={"site": "Lin'an 50m"})
-    series["mf_observed"].attrs["units"] = units
-    return series
-
-
-STATIONS = [report.Station("临安", 30.3, 119.7), report.Station("Nanjing $x$", 32.1, 118.8)]
+from tests.inversion.comparisons import CODES, SCRIPT, STATIONS, made_comparison, made_series, rendered
 
 
 @pytest.fixture(scope="module")
@@ -318,105 +248,6 @@ def test_pictures_have_the_right_content(written):
         assert imread(path)[..., :3].std() > 0.02  # not an empty sheet
 
 
-def test_the_map_fills_provinces_by_their_verdict(comparison):
-    figure = maps.draw(comparison, stations=STATIONS, review_number="GS(2024)0000")
-    figure.canvas.draw()
-    main = figure.axes[0]
-    pixels = np.asarray(figure.canvas.buffer_rgba())
-
-    def colour(lon, lat):
-        x, y = main.transData.transform(maps.PROJECTION.transform_point(lon, lat, mpl_plate()))
-        return pixels[round(pixels.shape[0] - y), round(x), :3].tolist()
-
-    def is_orange(rgb):
-        return rgb[0] > rgb[1] > rgb[2] and rgb[0] - rgb[2] > 100
-
-    assert is_orange(colour(118.9, 28.9))  # Zhejiang: higher
-    assert not is_orange(colour(119.9, 33.6))  # Jiangsu: agrees
-    assert colour(85.0, 42.5) == [255, 255, 255]  # Xinjiang: outside the domain
-    texts = [t.get_text() for t in (*figure.texts, *main.texts)]
-    assert "Map review number GS(2024)0000" in texts
-    assert any(text.startswith("浙江") and "+" in text for text in texts)
-    assert "新疆" in texts
-
-
-def mpl_plate():
-    return maps.ccrs.PlateCarree()
-
-
-def test_a_map_without_review_number_says_so(comparison):
-    texts = [t.get_text() for t in maps.draw(comparison, status="draft").texts]
-    assert any("not for publication" in text for text in texts)
-
-
-def test_drawing_keeps_every_island_and_every_common_border():
-    outlines = maps._outlines()
-    polygons = regions.polygons()
-    for code, outline in outlines.items():
-        assert maps.shapely.get_num_geometries(outline) == maps.shapely.get_num_geometries(polygons[code]), code
-    assert maps.shapely.coverage_is_valid(list(outlines.values()))
-    # Diaoyu Dao: 25.7 N 123.5 E.
-    x, y = maps.PROJECTION.transform_point(123.47, 25.75, mpl_plate())
-    assert outlines["CN-TW"].distance(maps.shapely.Point(x, y)) < 10_000
-
-
-def test_the_dash_line_is_checked(comparison):
-    sentence = maps.dash_line_finding()
-    assert "9 dashes" in sentence
-    assert sentence in rows.limitations(comparison)
-
-
-def test_drawing_changes_no_settings(comparison):
-    before = dict(mpl.rcParams)
-    maps.draw(comparison)
-    draw_series(made_series(), gas="CH₄")
-    assert dict(mpl.rcParams) == before
-
-
-@pytest.mark.parametrize(("units", "label"), [("mol mol-1", "ppb"), ("nmol mol-1", "ppb"), ("umol mol-1", "ppm")])
-def test_a_series_is_drawn_in_a_readable_unit(units, label):
-    figure = draw_series(made_series(units=units), gas="CH₄")
-    assert figure.axes[0].get_ylabel() == f"CH₄ mole fraction, {label}"
-    drawn = figure.axes[0].get_lines()[0].get_ydata()
-    assert np.nanmax(drawn) == pytest.approx(2e-6 * (1e9 if units == "mol mol-1" else 1), rel=0.01)
-
-
-def test_a_series_without_background_or_error_is_drawn():
-    series = made_series().drop_vars(["mf_bc_posterior", "stdev_mf_total"])
-    assert [line.get_label() for line in draw_series(series, gas="CH₄").axes[0].get_lines()][1:] == [
-        "prior",
-        "posterior",
-    ]
-
-
-def test_a_line_is_broken_where_observations_are_missing():
-    series = made_series()
-    gap = series.isel(time=np.r_[0:20, 40:60])
-    line = draw_series(gap, gas="CH₄").axes[1].get_lines()[0].get_ydata()
-    assert int(np.isnan(line).sum()) == 1
-
-
-def test_station_series_takes_one_site_and_one_inlet():
-    n = 30
-    site = np.array(["a"] * 10 + ["b"] * 20)
-    inlet = np.array(["10m"] * 10 + ["50m"] * 12 + ["10m"] * 8)
-    time = np.datetime64("2023-07-01", "ns") + np.arange(n)[::-1] * np.timedelta64(1, "h")
-    names = ("mf_observed", "mf_prior", "mf_posterior")
-    observations = xr.Dataset(
-        {name: ("obs", np.arange(float(n)), {"units": "nmol mol-1"}) for name in names},
-        coords={"site": ("obs", site), "inlet": ("obs", inlet), "time": ("obs", time)},
-    )
-    series = station_series(observations)
-    assert series.attrs["site"] == "b 50m"
-    assert series["mf_observed"].values.tolist() == list(np.arange(10.0, 22)[::-1])
-    assert (np.diff(series["time"].values) > np.timedelta64(0, "ns")).all()
-    assert series["mf_observed"].attrs["units"] == "nmol mol-1"
-    with pytest.raises(CrosscheckError, match="no site 'c': there are a, b"):
-        station_series(observations, "c")
-    with pytest.raises(CrosscheckError, match="site and time"):
-        station_series(observations.drop_vars("site"))
-
-
 def test_a_report_without_series_or_stations(tmp_path, comparison):
     written = report.write(comparison, tmp_path / "deep" / "folder", title="t")
     assert written.series_png is None
@@ -437,44 +268,6 @@ def test_lines_for_a_terminal_are_a_table(comparison):
     assert "1\u202f234 ± 20" in zhejiang
     head = next(line for line in lines if line.strip().startswith("ledger"))
     assert len(head) == len(zhejiang)
-
-
-@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
-def test_a_number_is_written_within_half_a_digit_of_its_sigma(value, sigma):
-    places = decimals(sigma)
-    text = with_sigma(value, sigma)
-    plain = [float(part.replace("\u202f", "").replace("−", "-")) for part in text.split(" ± ")]
-    assert abs(plain[0] - value) <= 0.5 * 10.0**-places * (1 + 1e-9) + 1e-9 * abs(value)
-    assert abs(plain[1] - sigma) <= 0.5 * 10.0**-places * (1 + 1e-9)
-    assert math.floor(math.log10(sigma)) == 1 - places
-
-
-def test_numbers_as_they_are_printed():
-    assert number(-0.04, 1) == "0.0"
-    assert number(1234567.0, 0) == "1\u202f234\u202f567"
-    assert number(5.0, 0, sign=True) == "+5"
-    assert number(math.inf, 1) == "–"
-    assert window("2025-07-01T00:00:00/2025-07-15T00:00:00") == "2025-07-01 to 2025-07-15"
-    assert window("2023") == "2023"
-
-
-def test_a_name_no_font_has_stops_no_figure(comparison):
-    assert fonts.drawable("Lin'an 临安") == "Lin'an 临安"
-    assert fonts.drawable("\U0001f30d") == "□"
-    maps.draw(comparison, stations=[report.Station("\U0001f30d $\\frac$", 30.0, 120.0)]).canvas.draw()
-
-
-def test_the_embedded_font_holds_the_names():
-    import base64  # noqa: PLC0415  only here
-    import io  # noqa: PLC0415
-
-    from fontTools.ttLib import TTFont  # noqa: PLC0415
-
-    content = base64.b64decode(fonts.embedded("浙江 Zhejiang"))
-    assert len(content) < 20_000
-    with TTFont(io.BytesIO(content)) as font:
-        assert set(map(ord, "浙江")) <= set(font.getBestCmap())
-    assert fonts.embedded("Zhejiang") == ""
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from inversion.crosscheck import Rule, verdict
 from inversion.inventory.entry import NOTATION_KEYS, Ledger, Period
 from inversion.report import rows
 from inversion.vocabulary import CHINESE, ENGLISH, LANGUAGES, LanguageError, Vocabulary
-from tests.inversion.test_report import made_comparison
+from tests.inversion.comparisons import made_comparison
 
 SECTIONS = {name: part for name, part in vocabulary.document().items() if isinstance(part, dict)}
 WORDS = [(f"{section}.{name}", entry) for section, part in SECTIONS.items() for name, entry in part.items()]

@@ -142,11 +142,14 @@ def differences(
         inventories.named(_of_category(book, category), name) for book, name in zip((old, new), names, strict=True)
     ]
     table = inventories.recalculation(inventories.beside(*books), *names, gas=gas)
+    return table, [f"{table.attrs['gas']}, kt: from {names[0]} to {names[1]}", *_changes(table)]
+
+
+def _changes(table: xr.Dataset) -> list[str]:
+    """Return a line for each entry that changed, the largest change first."""
     flat = table[[*_COMPARED, "old_notation", "new_notation"]].stack(row=("region", "category", "period"))
-    order = np.argsort(-np.abs(np.nan_to_num(flat["difference"].values)), kind="stable")
-    lines = [f"{table.attrs['gas']}, kt: from {names[0]} to {names[1]}"]
-    rounded = 0
-    for k in order:
+    lines, rounded = [], 0
+    for k in np.argsort(-np.abs(np.nan_to_num(flat["difference"].values)), kind="stable"):
         one = flat.isel(row=int(k))
         values = [float(one[name]) for name in _COMPARED]
         notes = [str(one[f"{side}_notation"].item() or "") for side in ("old", "new")]
@@ -158,7 +161,7 @@ def differences(
         change = f"{_number(values[2], '+')} {_relative(values[0], values[1], values[3], notes)}"
         lines.append(f"  {where:28} {sides} {change}".rstrip())
     lines += [f"  {rounded} differ by a millionth or less"] if rounded else []
-    return table, lines if len(lines) > 1 else [*lines, "  nothing changed"]
+    return lines or ["  nothing changed"]
 
 
 def written(book: Inventory, path: Path) -> Path:
