@@ -185,7 +185,7 @@ def _aggregate(
     codes = [str(code) for code in regions["country"].values]
     labels = [(code, name) for code in codes for name, _ in parts]
     W = np.stack([rows for _, rows in parts], axis=1).reshape(len(labels), -1)
-    names = [n for n in ("gbt2260", "name_zh", "name_en", "covered") if n in regions.coords]
+    names = [n for n in cells.NAMES if n in regions.coords]
     more = {name: ("region", np.repeat(regions[name].values, len(parts))) for name in names}
     coords = cells.cell_coords(labels, kind, more)
     coords.pop("region_cov")
