@@ -25,7 +25,7 @@ def flux(values: xr.DataArray, *, stations: Places | None = None, title: str = "
     ----------
     values : xr.DataArray (latitude, longitude)
         With ``units``; a flux in mol m-2 s-1 is shown with the prefix its size asks for. Where some values are below
-        zero the scale is symmetric about it.
+        zero the scale is symmetric about it, else cells without flux are blank.
     stations : mapping of name to (longitude, latitude), optional
     title : str
     name : str
@@ -40,7 +40,10 @@ def flux(values: xr.DataArray, *, stations: Places | None = None, title: str = "
     PlotError
         Where it is no field on latitude and longitude, or has no finite value.
     """
-    return _map(values, stations=stations, title=title, name=name, signed=bool((values < 0).any()))
+    signed = bool((values < 0).any())
+    return _map(
+        values if signed else values.where(values != 0), stations=stations, title=title, name=name, signed=signed
+    )
 
 
 def difference(

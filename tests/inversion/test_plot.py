@@ -56,7 +56,7 @@ def test_a_map_has_the_cells_in_their_places_with_the_prefix_of_their_size():
     figure = plot.flux(flux, stations={"Lin'an": (119.73, 30.30)}, title="CH₄", name="CH₄ flux")
     axes = drawn(figure)
     mesh = next(one for one in axes.collections if isinstance(one, mpl.collections.QuadMesh))
-    np.testing.assert_allclose(mesh.get_array().ravel(), 1e9 * flux.values.ravel())
+    np.testing.assert_allclose(np.ma.filled(mesh.get_array(), 0.0).ravel(), 1e9 * flux.values.ravel())
     assert "CH₄ flux [nmol m⁻² s⁻¹]" in words(figure)
     assert "Lin'an" in words(figure)
     assert mesh.norm.vmin == 0
