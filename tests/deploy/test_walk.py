@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import printed
 from tests.deploy.machine import machine
 from tests.deploy.pages import FIRST, commands, elsewhere, typed_as
 
@@ -66,6 +67,7 @@ def test_from_nothing_to_a_first_reading_and_all_else_on_the_page(wheels):
                 if command.text.startswith("skyledger ingest run"):  # goes on until it is stopped
                     assert "connected to the broker mqtt.example.org:8883" in said
                     assert "messages stored" in said
+        by_hand(place)
         typed(place, "apt-get install -y --no-install-recommends docker-compose")
         typed(place, "cd /root/files; docker-compose -f compose.yaml config -q")
     characters = sum(len(line) + 1 for line in first)
@@ -91,6 +93,22 @@ def everything_runs(place):
     # The keys and passwords are their users' and root's alone.
     for secret in ("ingest-1.env", "qc.env", "pki/ca.key", "ingest-1/ingest-1.key"):
         typed(place, f"runuser -u skyledger-qc -- cat /etc/skyledger/{secret}", ends=1)
+
+
+def by_hand(place):
+    """Assert that the technician's page installs a station too: its lines, in the folder carried there."""
+    typed(place, "systemctl disable --now station-agent; userdel station-agent; systemctl daemon-reload")
+    typed(place, "rm -r /etc/station-agent /var/lib/station-agent /etc/systemd/system/station-agent.service")
+    typed(place, "cd /etc/skyledger/lin-an")
+    lines = [c.text for c in printed.blocks("station_agent/README.md") if c.section in ("Install", "As a service")]
+    assert len(lines) == 9
+    for line in lines[:-1]:
+        typed(place, line)
+    assert lines[-1].startswith("runuser -u station-agent -- /opt/skyledger/bin/station-agent doctor")
+    said = place.type(lines[-1]).stdout
+    assert "broker, acknowledgements: skyledger/v1/lin-an/ack granted" in said, said
+    assert [line for line in said.splitlines() if line.startswith("not ok") and "clock" not in line] == []
+    typed(place, "systemctl is-active station-agent")
 
 
 def nothing_without_tls(place):
