@@ -18,7 +18,7 @@ def attach(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Statistical inventories: read, compare, make from a balance, estimate ahead, lay over a grid."
     )
-    for command in (read, compare, balance, express, grid):
+    for command in (read, compare, key, balance, express, grid):
         group.command()(command)
     app.add_typer(group, name="inventory")
 
@@ -62,6 +62,28 @@ def compare(
     if output is not None:
         table.to_netcdf(outputs.file(output))
         typer.echo(f"\nwritten: {output}")
+
+
+def key(
+    file: _File,
+    *,
+    mapping: _Mapping = None,
+    encoding: _Encoding = None,
+    region: Annotated[str | None, typer.Option(help="Where it holds several, as CN-ZJ.")] = None,
+    period: Annotated[str | None, typer.Option(help="Where it holds several, as 2020.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base year, as 2010: by trend too.")] = None,
+    approach: Annotated[int, typer.Option(min=1, max=2, help="2 weighs emissions by their uncertainty.")] = 1,
+) -> None:
+    """Say which categories make up most of a ledger, by level and by trend (IPCC 2006, Vol. 1, Ch. 4)."""
+    from deploy.jobs import inventory as job  # noqa: PLC0415  needs the extra science
+    from inversion.inventory import keycategories  # noqa: PLC0415
+
+    book = job.read_csv_as(file, mapping, encoding)
+    made = [keycategories.level(book, region=region, period=period, approach=approach)]
+    if base is not None:
+        last = str(made[0].attrs["period"])
+        made.append(keycategories.trend(book, base, last, region=region, approach=approach))
+    typer.echo("\n\n".join("\n".join(keycategories.lines(one)) for one in made))
 
 
 def balance(config: Annotated[Path, typer.Argument(help="TOML file: balances, factors, correlations.")]) -> None:

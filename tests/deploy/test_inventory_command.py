@@ -36,6 +36,14 @@ FACTORS = """quantity,fuel,region,value,unit,sigma_percent,valid_from,valid_to,s
 ncv,other_bituminous_coal,CN-ZJ,20.9,MJ/kg,3,,,made up for this test
 grid,electricity,CN-ZJ,0.5,kg/kWh,5,,,made up for this test
 """
+YEARS = """region,gas,category,period,value,unit,sigma_percent
+CN-ZJ,co2,1.A.1.a,2010,150,Mt,3
+CN-ZJ,co2,1.A.1.a,2022,180,Mt,3
+CN-ZJ,co2,1.A.2,2010,120,Mt,5
+CN-ZJ,co2,1.A.2,2022,100,Mt,5
+CN-ZJ,ch4,4.A,2010,0.1,Mt,50
+CN-ZJ,ch4,4.A,2022,0.12,Mt,50
+"""
 PROFILES = "category,kind,step,weight,source\n" + "".join(f"1.A.1,month,{k},{13 - k},survey\n" for k in range(1, 13))
 BOX = {"type": "Feature", "properties": {"id": "CHN-M"}}
 
@@ -64,6 +72,7 @@ def folder(tmp_path, monkeypatch):
     Path("ledger.csv").write_text(LEDGER.format(vintage="2023", shanghai=190))
     Path("ledger-2024.csv").write_text(LEDGER.format(vintage="2024", shanghai=205))
     Path("balance.toml").write_text(BALANCE_TOML)
+    Path("zhejiang-years.csv").write_text(YEARS)
     for year, coal in ((2022, 7000), (2023, 7200)):
         Path(f"balance-{year}.csv").write_text(BALANCE.format(year=year, coal=coal))
     Path("zhejiang.csv").write_text(FACTORS)
@@ -102,6 +111,9 @@ def test_the_pages_commands_run(line):
     elif " compare " in line:
         assert re.search(r"CN-SH 1\.A 2022 +190000 +205000 +\+15000 +\+7\.9%", done.output)
         assert "CN-ZJ" not in done.output
+    elif " key " in line:
+        assert "CN-ZJ, level in 2022, approach 1: 2 of 3 categories are key" in done.output
+        assert "CN-ZJ, trend from 2010 to 2022, approach 1: 2 of 3 categories are key" in done.output
     elif " balance " in line:
         made = inventories.read("made/ledger.csv")
         total = made.select(region="CN-ZJ", category="1.A", period="2022").entries[0]
