@@ -231,7 +231,7 @@ def mesh(axes: Any, values: xr.DataArray, colours: Any, norm: Any) -> Any:
 def bar(made: Figure, drawn: Any, axes: Any, text: str, *, extend: str = "neither") -> None:
     """Draw the scale of colours beside axes, labelled with its unit."""
     scale = made.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02, extend=extend)
-    scale.set_label(text, fontsize=9)
+    scale.set_label(text, fontproperties=properties(size=9))
     scale.ax.tick_params(labelsize=8)
     scale.outline.set_linewidth(0.4)
 

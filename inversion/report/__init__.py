@@ -44,9 +44,9 @@ class Written:
 
     Attributes
     ----------
-    pages, netcdfs, maps, series : tuple of Path
-        One page a language; one of the others a table (a series only where one was given), and netCDF files of trends
-        and sectors after those of the tables.
+    pages, netcdfs, maps, series, fluxes : tuple of Path
+        One page a language; one of the others a table (a series only where one was given, maps of the mean flux and of
+        its change only with fields), and netCDF files of trends and sectors after those of the tables.
     xlsx, csv : Path
     """
 
@@ -56,6 +56,7 @@ class Written:
     netcdfs: tuple[Path, ...]
     maps: tuple[Path, ...]
     series: tuple[Path, ...]
+    fluxes: tuple[Path, ...] = ()
 
     @property
     def html(self) -> Path:
@@ -80,7 +81,7 @@ class Written:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files, the pages first."""
-        return (*self.pages, self.xlsx, self.csv, *self.netcdfs, *self.maps, *self.series)
+        return (*self.pages, self.xlsx, self.csv, *self.netcdfs, *self.maps, *self.series, *self.fluxes)
 
 
 def write(  # noqa: PLR0913 - the parts of a report are its arguments
@@ -113,7 +114,8 @@ def write(  # noqa: PLR0913 - the parts of a report are its arguments
     notes : sequence of str
         Sentences to print.
     fields : xr.Dataset, optional
-        Gridded variables for the netCDF file (`report.netcdf.FIELDS`).
+        Gridded variables for the netCDF file (`report.netcdf.FIELDS`); with prior and posterior fluxes on latitude and
+        longitude the page has maps of them.
     imprint : Imprint, optional
 
     Returns
@@ -164,6 +166,12 @@ def write_annex(annex: Annex, directory: str | Path, *, languages: Sequence[str]
             _save(one.series, folder / f"series{end}.png")
             for one, end in zip(drawn, ends, strict=True)
             if one.series is not None
+        ),
+        fluxes=tuple(
+            _save(figure, folder / f"{name}{end}.png")
+            for one, end in zip(drawn, ends, strict=True)
+            for name, figure in (("flux", one.flux), ("change", one.change))
+            if figure is not None
         ),
     )
 

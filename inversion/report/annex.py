@@ -32,7 +32,7 @@ class Table:
         From `station_series`.
     stations : sequence of Station
     fields : xr.Dataset, optional
-        For the netCDF file.
+        For the netCDF file, and maps of the mean flux and of what the observations changed.
     configurations : xr.Dataset, optional
         What gave the range.
     attribution : xr.Dataset (region, sector), optional

@@ -155,6 +155,10 @@ def _pictures(table: Table, name: str, words: Vocabulary, made: Pictures) -> Ite
         numbered = (f"{i} {station.name}" for i, station in enumerate(table.stations, 1))
         caption = f"{caption} {words('map.stations', names=', '.join(numbered))}"
     yield Picture(words("heading.map"), caption, _markup(inline(made.map, f"{name}-map")))
+    for kind, figure in (("flux", made.flux), ("change", made.change)):
+        if figure is not None:
+            svg = _markup(inline(figure, f"{name}-{kind}"))
+            yield Picture(words(f"heading.{kind}"), words(f"figure.{kind}", gas=gas, window=_window(table, words)), svg)
     if table.series is not None and made.series is not None:
         site = table.series.attrs.get("site", words("figure.one_station"))
         svg = _markup(inline(made.series, f"{name}-series"))

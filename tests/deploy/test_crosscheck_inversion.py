@@ -91,3 +91,21 @@ def test_files_that_hold_no_ensemble_or_other_provinces_are_refused(case, tmp_pa
     stored.isel(total=kept, total_2=kept).to_netcdf(tmp_path / "members.nc")
     with pytest.raises(DeployError, match=r"the inversion 'march': .* has no total of CN-HN"):
         crosscheck.run(crosscheck.read(config), today="")
+
+
+def test_the_mean_flux_and_its_change_are_mapped_unless_only_some_regions_may_be_seen(case):
+    path, _ = case
+    made = crosscheck.run(crosscheck.read(path / "annex.toml"), today="2026-01-01")
+    fields = made.annex.tables[0].fields
+    with xr.open_dataset(path / "march_flux_ch4.nc") as flux:
+        expected = flux["flux_total_posterior"].mean("time")  # periods of one length
+        np.testing.assert_allclose(fields["flux_total_posterior"], expected, rtol=1e-6)
+    page = next(file for file in made.files if file.suffix == ".html").read_text("utf-8")
+    assert page.index("Mean flux") < page.index("What the observations changed")
+    assert {"flux.png", "change.png"} <= {file.name for file in made.files}
+    with xr.open_dataset(next(file for file in made.files if file.name == "crosscheck.nc")) as kept:
+        np.testing.assert_allclose(kept["flux_total_posterior"], expected, rtol=1e-6)
+    (path / "some.toml").write_text('regions = ["CN-HN"]\n' + CONFIG.replace('"annex"', '"some"'))
+    some = crosscheck.run(crosscheck.read(path / "some.toml"), today="2026-01-01")
+    assert some.annex.tables[0].fields is None
+    assert "Mean flux" not in next(file for file in some.files if file.suffix == ".html").read_text("utf-8")

@@ -210,9 +210,21 @@ def _table(settings: Settings, ledger: LedgerSettings, book: Inventory, result: 
         comparison=_shown(table, settings.shown),
         name=f"{result.settings.name} · {ledger.name}",
         stations=report.read_stations(result.path),
+        fields=None if settings.shown else _fields(result.path),
         configurations=result.configurations,
         attribution=None if attribution is None else _shown(attribution, settings.shown),
     )
+
+
+def _fields(path: Path) -> xr.Dataset | None:
+    """Return the mean fluxes over the window of a flux file; None where a result has none, or only totals."""
+    names = ["flux_total_prior", "flux_total_posterior"]
+    with xr.open_dataset(path, engine="netcdf4") as opened:
+        if any(name not in opened or set(opened[name].dims) != {"time", "latitude", "longitude"} for name in names):
+            return None
+        bounds = opened["time_bnds"].values
+        weight = xr.DataArray((bounds[:, 1] - bounds[:, 0]).astype(np.float64), dims="time")
+        return opened[names].weighted(weight).mean("time", keep_attrs=True).load()
 
 
 def _own_period(book: Inventory, totals: xr.Dataset) -> str | None:
