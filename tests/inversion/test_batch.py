@@ -100,7 +100,9 @@ def test_a_kronecker_prior_equals_its_dense_form(form):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    "wrap", [lambda H: dask.array.from_array(H, chunks=(7, 5)), scipy.sparse.csr_array, aslinearoperator], ids=str
+    "wrap",
+    [lambda H: dask.array.from_array(H, chunks=(7, 5)), scipy.sparse.csr_array, aslinearoperator],
+    ids=["dask", "sparse", "operator"],
 )
 def test_h_in_any_form_gives_the_same(form, wrap, monkeypatch):
     monkeypatch.setattr("inversion.jacobian.BLOCK_BYTES", 8 * 12 * 9)  # 9 rows a block
