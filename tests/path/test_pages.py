@@ -4,6 +4,9 @@ Against a real database, broker and ingest; placeholders are filled in as the ta
 of the other pages are run by the tests that `ELSEWHERE` names; no command is without one.
 """
 
+import ast
+import importlib
+import importlib.util
 import os
 import random
 import re
@@ -255,3 +258,24 @@ def test_every_other_command_is_run_by_a_test(page):
         file, _, name = place.partition("::")
         held = (ROOT / file).read_text("utf-8")
         assert (f"def {name}" in held) if file.endswith(".py") else (name in held), place
+
+
+def blocks_of_python():
+    for page in sorted(ROOT.glob("*/**/*.md")) + [ROOT / "README.md"]:
+        if not {".venv", "demo-output"} & set(page.parts) and not page.read_text("utf-8").startswith("---\njupytext"):
+            for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1):
+                if ">>>" not in block:
+                    yield pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+
+
+@pytest.mark.parametrize("block", blocks_of_python())
+def test_what_blocks_of_python_import_is_there(block):
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                there = hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
+                assert there, f"{node.module} has no {alias.name}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
