@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from deploy.demo.network import Trouble
+from deploy.demo.network import Tank, Trouble
 from qc.water import COEFFICIENTS
 
 COLUMNS: Final = (
@@ -28,6 +28,12 @@ STATUS: Final = 963
 CELL_TORR: Final = 140.0
 CELL_DEGC: Final = 45.0
 SPIKES_PER_DAY: Final = 12
+CALIBRATION_CYCLES: Final = 2
+TANK_SECONDS: Final = 480
+CALIBRATED_EVERY: Final = 86_400
+"""From the beginning of the record on, which is morning there: the afternoon is the inversion's."""
+GAIN: Final = {"co2": 1.0004, "ch4": 1.0006}
+"""What an instrument that is calibrated shows of what there is: the others are taken to be on the scale."""
 DRIFT_FROM: Final = 0.55
 """Share of the record after which the drifting instrument's cell pressure leaves its set point."""
 
@@ -54,7 +60,7 @@ class Air:
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """How the simulated analyser behaves: a row every `row_seconds`, an inlet every `dwell_seconds`."""
+    """How the simulated analyser behaves: a row every `row_seconds`, an inlet every `dwell_seconds`, tanks each day."""
 
     serial: str
     ports: tuple[str, ...]
@@ -63,6 +69,7 @@ class Instrument:
     dwell_seconds: int = 600
     noise_co2: float = 0.03
     noise_ch4: float = 0.3
+    tanks: tuple[Tank, ...] = ()
 
     def write(self, air: Air, directory: Path, rng: np.random.Generator) -> int:
         """Write the hourly log files of a record; returns the number of rows.
@@ -107,8 +114,23 @@ class Instrument:
         rows["h_reported"] = np.repeat(air.water[hour[::3]] * (1 + rng.normal(0, 0.01, count // 3)), 3)
         rows["co2_true"] = air.co2[hour, port] + rng.normal(0.0, self.noise_co2, count)
         rows["ch4_true"] = air.ch4[hour, port] / 1000 + rng.normal(0.0, self.noise_ch4, count) / 1000
+        self._calibrate(rows, since, rng)
         self._trouble(rows, rng)
         return _as_reported(rows)
+
+    def _calibrate(self, rows: np.ndarray, since: np.ndarray, rng: np.random.Generator) -> None:
+        """Put dry cylinders before the instrument, one after the other, and let it show what it makes of all air."""
+        if not self.tanks:
+            return
+        turn = (since % CALIBRATED_EVERY // TANK_SECONDS).astype(int)
+        here = turn < CALIBRATION_CYCLES * len(self.tanks)
+        which = turn[here] % len(self.tanks)
+        rows["port"][here] = np.array([float(tank.port) for tank in self.tanks])[which]
+        rows["h_reported"][here] = 0.01
+        for gas, noise, unit in (("co2", self.noise_co2, 1.0), ("ch4", self.noise_ch4, 1000.0)):
+            held = np.array([getattr(tank, gas) for tank in self.tanks])[which]
+            rows[f"{gas}_true"][here] = (held + rng.normal(0.0, noise, which.size)) / unit
+            rows[f"{gas}_true"] *= GAIN[gas]
 
     def _trouble(self, rows: np.ndarray, rng: np.random.Generator) -> None:
         if self.trouble is Trouble.DRIFT:

@@ -19,6 +19,27 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Tank:
+    """A cylinder at a station's valve: what it holds, assigned with `uncertainty` [umol mol-1 and nmol mol-1]."""
+
+    port: str
+    name: str
+    co2: float
+    ch4: float
+    target: bool = False
+
+
+TANKS: Final = (
+    Tank("7", "SIM-D01", 400.12, 1880.4),
+    Tank("8", "SIM-D02", 450.31, 2150.9),
+    Tank("9", "SIM-T01", 425.67, 1995.2, target=True),
+)
+"""Those of the station that calibrates itself: two standards, and a target that only checks."""
+TANK_UNCERTAINTY: Final = {"co2": 0.02, "ch4": 0.4}
+SCALES: Final = {"co2": "WMO CO2 X2019", "ch4": "WMO CH4 X2004A"}
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """One simulated station; `heights` are its inlets above ground in m, lowest first."""
 
@@ -30,6 +51,7 @@ class Site:
     region: str
     heights: tuple[float, ...]
     trouble: Trouble = Trouble.NONE
+    tanks: tuple[Tank, ...] = ()
 
     def inlet(self, height: float) -> str:
         """Return an inlet's name."""
@@ -46,7 +68,7 @@ SITES: Final = (
     Site("tai-an", "Tai'an", 36.19, 117.09, 130.0, "CN-SD", (30.0, 80.0, 150.0), Trouble.BAD_LINK),
     Site("kaifeng", "Kaifeng", 34.80, 114.31, 75.0, "CN-HA", (40.0, 120.0)),
     Site("xuzhou", "Xuzhou", 34.26, 117.19, 41.0, "CN-JS", (30.0, 70.0, 140.0), Trouble.SPIKES),
-    Site("shouxian", "Shouxian", 32.44, 116.79, 25.0, "CN-AH", (30.0, 100.0)),
+    Site("shouxian", "Shouxian", 32.44, 116.79, 25.0, "CN-AH", (30.0, 100.0), tanks=TANKS),
     Site("lin-an", "Lin'an", 30.30, 119.73, 139.0, "CN-ZJ", (21.0, 55.0)),
     Site("wuhan", "Wuhan", 30.53, 114.36, 30.0, "CN-HB", (50.0, 130.0), Trouble.DRIFT),
 )
@@ -76,5 +98,17 @@ def catalogue(sites: tuple[Site, ...] = SITES) -> dict[str, Any]:
                 ],
             }
             for number, site in enumerate(sites, start=1)
-        ]
+        ],
+        "cylinder": [
+            {
+                "name": tank.name,
+                "species": gas,
+                "value": getattr(tank, gas),
+                "uncertainty": TANK_UNCERTAINTY[gas],
+                "scale": SCALES[gas],
+            }
+            for site in sites
+            for tank in site.tanks
+            for gas in SCALES
+        ],
     }

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deploy.demo import fleet, inverse, workers, world
+from deploy.demo import desk, fleet, inverse, workers, world
 from deploy.demo.instrument import Air, Instrument
 from deploy.demo.link import BadLink
 from deploy.demo.network import INSTRUMENT, SITES, Site, Trouble, catalogue
@@ -125,8 +125,10 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
         with steps.step("agents → broker → database", 4 * rows) as bar:
             cuts = _deliver(stack, stations, bar)
         with steps.step("quality control", len(SITES)) as bar:
+            desk.visit(stack, desk.moment(START))
             _wait_until_settled(stack.dsn)
-            series = qc.run_once(stack.dsn, qc.network_configuration(), on_instrument=lambda *_: bar.advance())
+            series = qc.run_once(stack.dsn, desk.configuration(), on_instrument=lambda *_: bar.advance())
+            desk.rolled(stack.dsn)
         with steps.step("inversion and cross-check", 1) as bar:
             result = inverse.run(stack.dsn, truth)
             bar.advance()
@@ -157,7 +159,9 @@ def _write_files(truth: world.World, stations: Path, row_seconds: float, bar: Ba
     seeds = np.random.SeedSequence(SEED).spawn(len(SITES))
     tasks = [
         _Task(
-            Instrument(f"SIM-{number:03d}", tuple(site.ports()), site.trouble, row_seconds=row_seconds),
+            Instrument(
+                f"SIM-{number:03d}", tuple(site.ports()), site.trouble, row_seconds=row_seconds, tanks=site.tanks
+            ),
             truth.air[site.name],
             stations / site.name / "data",
             seed,

@@ -35,6 +35,8 @@ def _network(outcome: Outcome) -> Iterator[str]:
     for site in SITES:
         if site.trouble is not Trouble.NONE:
             yield f"{site.title:<12} {site.trouble}: {_trouble(site.name, site.trouble, outcome)}"
+        if site.tanks:
+            yield f"{site.title:<12} calibrated each day by two cylinders; a third checks"
 
 
 def _trouble(station: str, trouble: Trouble, outcome: Outcome) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from deploy.demo import weather, world
-from deploy.demo.instrument import Air, Instrument
+from deploy.demo import desk, weather, world
+from deploy.demo.instrument import GAIN, Air, Instrument
 from deploy.demo.link import BadLink
-from deploy.demo.network import SITES, Trouble, catalogue
+from deploy.demo.network import SITES, TANKS, Trouble, catalogue
 from inversion import crosscheck, transport
 from inversion.observations import solar_hour
 from inversion.transport import particles
@@ -51,6 +51,31 @@ def test_its_water_changes_dry_to_wet(tmp_path):
     _, samples, _ = written(tmp_path)
     wet = [s.values["co2"] for s in samples if "co2" in s.values and s.port == "1"]
     assert max(wet) < 415.0
+
+
+def test_tanks_are_shown_each_day_dry_and_as_the_instrument_sees_them(tmp_path):
+    air = np.array([[420.0, 430.0]] * 30)
+    quiet = {"row_seconds": 5.0, "noise_co2": 0.0, "noise_ch4": 0.0}
+    calibrated = Instrument("SIM-001", ("1", "2"), tanks=TANKS, **quiet)
+    calibrated.write(Air(START, air, air + 1500.0, np.full(30, 1.5)), tmp_path, np.random.default_rng(1))
+    samples = [s for f in sorted(tmp_path.iterdir()) for s in read_file(f)]
+    for tank in TANKS:
+        mine = [s for s in samples if s.port == tank.port]
+        days = {s.time_ns // 10**9 // 86400 for s in mine}
+        assert len(days) == 2
+        for gas in ("co2", "ch4"):
+            shown = [s.values[gas] for s in mine if gas in s.values][3:]
+            assert np.median(shown) == pytest.approx(getattr(tank, gas) * GAIN[gas], rel=2e-4)  # a trace of water
+        assert max(s.values["h2o_reported"] for s in mine if "h2o_reported" in s.values) < 0.02
+
+
+def test_the_station_with_cylinders_is_calibrated_by_them_and_no_other():
+    with_tanks = [site.name for site in SITES if site.tanks]
+    first, *others = desk.configuration()
+    assert [first["station"]] == with_tanks
+    assert {s["cylinder"] for s in first["calibration"]["standard"]} == {t.name for t in TANKS if not t.target}
+    assert all("station" not in series and "calibration" not in series for series in others)
+    assert {c["name"] for c in catalogue()["cylinder"]} == {t.name for t in TANKS}
 
 
 def test_a_drift_leaves_the_allowed_cell_pressure(tmp_path):
