@@ -23,7 +23,7 @@ from deploy.jobs import qc
 from deploy.local import stack as stacks
 from deploy.local.stack import Stack
 from deploy.services import INGEST, MIGRATE
-from ingest import aside, database, feed, status
+from ingest import aside, status
 from ingest import catalogue as catalogues
 from inversion import report
 
@@ -125,7 +125,7 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
         with steps.step("agents → broker → database", 4 * rows) as bar:
             cuts = _deliver(stack, stations, bar)
         with steps.step("quality control", len(SITES)) as bar:
-            _wait_until_settled(stack.dsn)
+            fleet.wait_until_settled(stack.dsn)
             series = qc.run_once(stack.dsn, qc.network_configuration(), on_instrument=lambda *_: bar.advance())
         with steps.step("inversion and cross-check", 1) as bar:
             result = inverse.run(stack.dsn, truth)
@@ -190,13 +190,6 @@ def _deliver(stack: Stack, stations: Path, bar: Bar) -> int:
         with fleet.agents(posts) as running:
             _watch(stack, posts, running, bar)
         return link.cuts
-
-
-def _wait_until_settled(dsn: str) -> None:
-    """Return once the change feed reports all that is stored: the server's own work may hold it back for a moment."""
-    with database.connect(dsn) as connection:
-        while not feed.settled(connection):
-            time.sleep(_POLL)
 
 
 def _post(site: Site, stack: Stack, link: BadLink, stations: Path) -> fleet.Post:

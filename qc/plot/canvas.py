@@ -70,6 +70,11 @@ def legend_above(figure: Figure, **more: Any) -> None:
             handle.set_markersize(5)
 
 
+def legend_on(axes: Axes) -> None:
+    """Put the legend of axes on their upper edge, outside, where it hides nothing."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8, ncols=6, frameon=False, borderaxespad=0.2)
+
+
 def unit(ds: xr.Dataset, gas: str) -> str:
     """Return the unit of a gas as it is read: ppm, ppb."""
     found = str(ds[gas].attrs.get("units", ""))

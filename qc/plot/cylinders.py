@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from qc.calibration import Calibration
 from qc.errors import QcError
-from qc.plot.canvas import GOAL, LINES, MARKERS, QUIET, dated, figure_of
+from qc.plot.canvas import GOAL, LINES, MARKERS, QUIET, dated, figure_of, legend_on
 from qc.target import History
 
 _SMALL: Final = 1e-3
@@ -64,7 +64,7 @@ def calibration(found: Calibration, tanks: list[str], *, unit: str = "") -> Figu
         axes[-1].set_ylim(-_SMALL, _SMALL)
     axes[-1].axhline(0, color=QUIET, linewidth=0.7)
     axes[-1].set_ylabel(f"residual [{unit}]")
-    axes[-1].legend(fontsize=8, ncols=4, frameon=False)
+    legend_on(axes[-1])
     for one in axes:
         dated(one)
     axes[-1].set_xlabel("time (UTC)")
@@ -99,7 +99,7 @@ def target(found: History, *, name: str, gas: str, unit: str = "") -> Figure:
     figure, (top, below) = figure_of(2, 4.2, height_ratios=[3, 2])
     time = found.time.astype("datetime64[ns]")
     if gas in GOAL:
-        top.axhspan(-GOAL[gas], GOAL[gas], color="#e6f3ee", label=f"goal ±{GOAL[gas]:g}")
+        top.axhspan(-GOAL[gas], GOAL[gas], color="#cfe8dc", label=f"goal ±{GOAL[gas]:g}")
     top.axhline(0, color=QUIET, linewidth=0.7)
     top.plot(time, found.bias, "o", color=LINES[0], markersize=4, label="measured - assigned")
     top.plot(time, found.sttb, color=LINES[1], linewidth=1.2, label="STTB")
@@ -109,7 +109,7 @@ def target(found: History, *, name: str, gas: str, unit: str = "") -> Figure:
     below.set_ylabel(f"[{unit}]")
     below.set_ylim(bottom=0)
     for axes in (top, below):
-        axes.legend(fontsize=8, ncols=4, frameon=False)
+        legend_on(axes)
         dated(axes)
     below.set_xlabel("time (UTC)")
     return figure

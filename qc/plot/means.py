@@ -29,6 +29,8 @@ from qc.plot.canvas import (
 
 _MONTH: Final = 31
 """Days up to which each day is a column of its own, with its number."""
+_FEW: Final = 48
+"""Hours up to which each is a dot as well: one between two gaps makes no line."""
 _MINUTES: Final = 1440
 """Of a day."""
 
@@ -72,7 +74,8 @@ def series(hours: xr.Dataset, gas: str, *, minutes: xr.Dataset | None = None) ->
             top.plot(minutes["time"].values, rejected, "x", markersize=2.5, **marked)
     good_hours, spread = (np.where(flag == Flag.GOOD, hours[name].values, np.nan) for name in (gas, f"{gas}_stdev"))
     line, good_hours, spread = broken(hours, good_hours, spread)
-    top.plot(line, good_hours, color=LINES[0], linewidth=1.2, label="good hours")
+    dots: dict[str, Any] = {"marker": "o", "markersize": 4} if time.size <= _FEW else {}
+    top.plot(line, good_hours, color=LINES[0], linewidth=1.2, label="good hours", **dots)
     for which, marker in ((Flag.SUSPECT, "v"), (Flag.BAD, "s")):
         chosen = (flag == which) & np.isfinite(value)
         if chosen.any():
@@ -81,7 +84,7 @@ def series(hours: xr.Dataset, gas: str, *, minutes: xr.Dataset | None = None) ->
             )
     top.set_ylabel(f"{gas.upper()} [{unit(hours, gas)}]")
     legend_above(figure)
-    below.plot(line, spread, color=QUIET, linewidth=0.9)
+    below.plot(line, spread, color=QUIET, linewidth=0.9, **dots)
     below.set_ylabel(f"SD [{unit(hours, gas)}]")
     for axes in (top, below):
         dated(axes)
@@ -182,6 +185,7 @@ def flags(minutes: xr.Dataset, gas: str) -> Figure:
     axes.set_ylim(0, 1.02 * _MINUTES)
     axes.yaxis.set_major_locator(MultipleLocator(_MINUTES / 4))
     axes.set_xlabel("time (UTC)")
+    axes.set_xlim(days[0], days[-1] + 1)
     dated(axes)
     legend_above(figure)
     return figure
@@ -215,10 +219,11 @@ def uncertainty(hours: xr.Dataset, gas: str) -> Figure:
         ("u_calibration", "of which calibration and cylinders", "-.", 1.1),
     )
     good = hours[f"{gas}_flag"].values == Flag.GOOD
+    dots: dict[str, Any] = {"marker": "o", "markersize": 3} if good.size <= _FEW else {}
     for k, (name, words, style, width) in enumerate(parts):
         if f"{gas}_{name}" in hours:
             time, shown = broken(hours, np.where(good, hours[f"{gas}_{name}"].values, np.nan))
-            axes.plot(time, shown, style, color=LINES[k], linewidth=width, label=words)
+            axes.plot(time, shown, style, **dots, color=LINES[k], linewidth=width, label=words)
     axes.set_ylabel(f"standard uncertainty [{unit(hours, gas)}]")
     axes.set_ylim(bottom=0)
     axes.set_xlim(*span(hours))

@@ -13,7 +13,20 @@ from numpy.typing import NDArray
 from qc import spikes as methods
 from qc.errors import QcError
 from qc.flags import Cause, Flag, Outcome, outcome
-from qc.plot.canvas import COLOURS, DOT, LINES, QUIET, broken, dated, figure_of, legend_above, plain, require, unit
+from qc.plot.canvas import (
+    COLOURS,
+    DOT,
+    LINES,
+    QUIET,
+    broken,
+    dated,
+    figure_of,
+    legend_above,
+    plain,
+    require,
+    span,
+    unit,
+)
 
 _HOUR: Final = np.timedelta64(3600 * 10**9, "ns")
 _DAY: Final = 24
@@ -70,6 +83,7 @@ def spikes(minutes: xr.Dataset, gas: str, *, bandwidth_minutes: int = 60) -> Fig
     below.set_xlabel("time (UTC)")
     for axes in (top, below):
         dated(axes)
+        axes.set_xlim(*span(minutes))
     legend_above(figure)
     return figure
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from qc.curve import CurveFit
 from qc.errors import QcError
-from qc.plot.canvas import LINES, QUIET, figure_of, plain
+from qc.plot.canvas import LINES, QUIET, figure_of, legend_on, plain
 
 
 def curve(found: CurveFit, value: ArrayLike, *, gas: str, unit: str) -> Figure:
@@ -68,7 +68,7 @@ def curve(found: CurveFit, value: ArrayLike, *, gas: str, unit: str) -> Figure:
     for one in axes:
         plain(one)
     for one in (record, season):
-        one.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), fontsize=8, ncols=3, frameon=False, borderaxespad=0.2)
+        legend_on(one)
     growth.set_xlabel("year")
     growth.set_xlim(found.time[0], found.time[-1])
     growth.ticklabel_format(axis="x", useOffset=False)

@@ -12,6 +12,7 @@ from deploy.demo import weather, world
 from deploy.demo.instrument import Air, Instrument
 from deploy.demo.link import BadLink
 from deploy.demo.network import SITES, Trouble, catalogue
+from deploy.demo.operation import Operation, Round
 from inversion import crosscheck, transport
 from inversion.observations import solar_hour
 from inversion.transport import particles
@@ -70,6 +71,54 @@ def test_spikes_are_few_and_far_out(tmp_path):
 def test_a_power_cut_leaves_one_broken_line(tmp_path):
     rows, samples, rejected = written(tmp_path, Trouble.BAD_LINK)
     assert (len(rejected), len(samples)) == (1, rows - 1)
+
+
+def operated(tmp_path, operation, *, step_seconds=3600, hours=6, noise=0.0):
+    steps = hours * 3600 // step_seconds
+    co2 = np.full((steps, 1), 420.0) + 3.0 * (np.arange(steps) * step_seconds / 3600)[:, None]
+    air = Air(START, co2, co2 + 1500.0, np.full(steps, 1.5), step_seconds=step_seconds)
+    instrument = Instrument("SIM-001", ("1",), noise_co2=noise, noise_ch4=noise, operation=operation)
+    instrument.write(air, tmp_path, np.random.default_rng(1))
+    assert len(list(tmp_path.iterdir())) == hours
+    samples = [s for f in sorted(tmp_path.iterdir()) for s in read_file(f)]
+    dry = [s for s in samples if "co2_dry" in s.values]
+    second = np.array([s.time_ns / 1e9 - START for s in dry])
+    return second, np.array([s.port for s in dry]), {
+        name: np.array([s.values[name] for s in dry]) for name in ("co2_dry", "ch4_dry", "h2o_reported")
+    }  # fmt: skip
+
+
+def test_cylinders_come_by_turns_and_are_flushed_in(tmp_path):
+    operation = Operation({"5": (400.0, 1900.0), "6": (450.0, 2100.0)}, (Round(("5", "6"), 7200, 1800),))
+    second, port, value = operated(tmp_path, operation)
+    for begin in (1800, 9000, 16_200):
+        for place, held in enumerate((400.0, 450.0)):
+            since = second - begin - 600 * place
+            settled = (since > 150) & (since < 590)
+            assert set(port[settled]) == {"56"[place]}
+            np.testing.assert_allclose(value["co2_dry"][settled], held, atol=0.02)
+            np.testing.assert_allclose(value["h2o_reported"][settled], 0.0, atol=1e-3)
+            early = value["co2_dry"][(since > 1) & (since < 20)]
+            assert (abs(early - held) > 15).all()  # what was there before is still on its way
+    assert (port == "1").mean() == pytest.approx(1 - 3 * 1200 / (6 * 3600), abs=0.01)
+
+
+def test_an_operated_instrument_drifts_and_has_an_offset(tmp_path):
+    second, _, value = operated(tmp_path, Operation(offset=(0.5, 4.0), drift=(1.2, 12.0)))
+    air = 420.0 + 3.0 * np.floor((second - 10) / 3600)
+    steady = (second % 3600 > 60) & (second > 60)
+    np.testing.assert_allclose((value["co2_dry"] - air - 0.5 - 1.2 * second / 86_400)[steady], 0.0, atol=0.01)
+    np.testing.assert_allclose((value["ch4_dry"] - air - 1504.0 - 12 * second / 86_400)[steady], 0.0, atol=0.1)
+
+
+def test_air_in_short_steps_is_measured_as_such_and_plumes_are_short_rises(tmp_path):
+    second, _, value = operated(tmp_path, Operation(plumes_per_day=16), step_seconds=60)
+    rise = value["co2_dry"] - (420.0 + 3.0 * second / 3600)
+    assert abs(np.median(rise)) < 0.05
+    begins = np.flatnonzero(np.diff((rise > 0.5).astype(int)) == 1)
+    assert 2 <= begins.size <= 4
+    assert 3.0 <= rise.max() < 31.0
+    assert 0.005 < (rise > 0.5).mean() < 0.15
 
 
 def test_the_bad_link_forwards_and_hangs_up():

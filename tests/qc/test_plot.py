@@ -8,12 +8,12 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from qc import calibration, curve, plot, target
+from qc import curve, plot, target
 from qc.errors import QcError
 from qc.flags import Cause, Flag, Outcome, outcome
-from qc.pipeline import calibrated, cylinders, injections, run
+from qc.pipeline import calibrated, injections, run, targets
 from tests.drawn import DEFICIENCIES, legend_of, line, png, told_apart, unreadable
-from tests.qc.test_calibrated_chain import TANKS, Config, document, instrument
+from tests.qc.test_calibrated_chain import Config, document, instrument
 
 UNIT = re.compile(r"\[.+\]|\(UTC.*\)|^minutes a day$|^year$|^day of \d{4}-\d\d$")
 """What ends a label: its unit, or what is counted or dated."""
@@ -34,12 +34,7 @@ def made():
     config = Config.from_dict(described)
     minutes, hours = (run(ds, config, interval=interval) for interval in ("minute", "hour"))
     found = injections(ds, config)
-    known, own = calibrated(found, config)["co2"], found["co2"]
-    chosen = own.tank == cylinders(config, "co2").index("tank5")
-    value = calibration.apply(known, own.start[chosen], own.mean[chosen]).value
-    held = np.full(chosen.sum(), TANKS["5"])
-    history = target.history(own.start[chosen], value, own.stdev[chosen], own.minutes[chosen], held)
-    return minutes, hours, known, history
+    return minutes, hours, calibrated(found, config)["co2"], targets(found, config)["co2"]["tank5"]
 
 
 @pytest.fixture(scope="module")

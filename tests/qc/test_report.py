@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from qc import calibration, plot, report, target
 from qc.flags import Flag
-from qc.pipeline import calibrated, cylinders, injections, run
+from qc.pipeline import calibrated, cylinders, injections, run, targets
 from qc.report import tables
 from tests.qc.test_calibrated_chain import TANKS, Config, document, instrument
 
@@ -28,6 +28,8 @@ def made():
     value = calibration.apply(known, own.start[chosen], own.mean[chosen]).value
     held = np.full(chosen.sum(), TANKS["5"])
     history = target.history(own.start[chosen], value, own.stdev[chosen], own.minutes[chosen], held)
+    for by_hand, by_chain in zip(history, targets(found, config)["co2"]["tank5"], strict=True):
+        np.testing.assert_array_equal(by_chain, by_hand)
     return minutes, hours, known, history
 
 
