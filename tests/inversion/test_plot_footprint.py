@@ -1,5 +1,8 @@
 """Figures of footprints: cells in their places, sums that are kept, units on every axis, and what they refuse."""
 
+import re
+from pathlib import Path
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -239,6 +242,18 @@ def test_contributions_are_cumulated_over_area_and_the_same_ground_gives_the_sam
 def test_the_module_is_among_the_figures_of_the_inversion():
     assert plot.footprint is footprint
     assert "footprint" in plot.__all__
+
+
+def test_the_lines_on_the_page_draw(air, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "inversion" / "README.md").read_text(encoding="utf-8")
+    (block,) = (one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "way = passage(" in one)
+    place = receptors.stations(
+        [{"site": "here", "longitude": 0.0, "latitude": 0.0, "height": 50.0}], np.array(["1970-01-03T00:00"], "M8[ns]")
+    )
+    monkeypatch.chdir(tmp_path)
+    names = {"receptors": place, "met": uniform(800.0, 0.4, wind=(1.0, 0.0), hours=48), "grid": GRID, "heights": EDGES}
+    exec(block.replace("particles=1000", "particles=50"), names | {"fp": air[0]})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["footprint.png", "section.png"]
 
 
 def test_what_cannot_be_drawn_is_refused_in_a_sentence(air, pair):

@@ -1,6 +1,7 @@
 """Figures of quality control: the data they show, labels that can be read, and what they refuse."""
 
 import re
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+import qc
 from qc import curve, plot, target
 from qc.errors import QcError
 from qc.flags import Cause, Flag, Outcome, outcome
@@ -202,6 +204,17 @@ def test_calibration_and_target_show_what_they_are_given(made):
     shown = plot.target(history, name="tank5", gas="co2", unit="ppm")
     np.testing.assert_array_equal(line(shown, "measured - assigned")[1], history.bias)
     assert "goal ±0.1" in legend_of(shown)
+
+
+def test_the_lines_on_the_page_draw(made, record, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "qc" / "README.md").read_text(encoding="utf-8")
+    lines = re.search(r"\n    from qc import plot\n((?:    .*\n)+)", page)[1]
+    monkeypatch.chdir(tmp_path)
+    fit, value = record
+    names = {"minutes": made[0], "hours": made[1], "time": fit.time, "value": value, "plot": plot, "qc": qc}
+    exec("\n".join(line[4:] for line in lines.splitlines()), names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["month.png", "record.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
 
 
 def test_what_cannot_be_drawn_is_refused_in_a_sentence(made, record):
