@@ -1,5 +1,7 @@
 """Passage of air: the paths are those of the footprints, time is conserved, the lowest layer is the footprint."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -62,6 +64,17 @@ def test_a_layers_sensitivity_is_that_of_its_mass(windy):
     middle, depth = 0.5 * (EDGES[1:] + EDGES[:-1])[:5], np.diff(EDGES)[:5]
     rho = SURFACE_DENSITY * np.exp(-middle / SCALE_HEIGHT)
     np.testing.assert_allclose(ratio, kernel.M_AIR / (rho * depth), rtol=0.02)
+
+
+def test_the_density_is_that_of_the_time_when_the_air_was_there():
+    met = uniform(LAYER, 0.4, wind=(0.5, 0.0))
+    hour = met.time / 3600
+    thinner = replace(met, rho=(met.rho * (1 - 0.01 * hour)[:, None, None, None]).astype(np.float32))
+    found = passage(inlet(300.0), thinner, GRID, EDGES, particles=100, hours_back=12).isel(receptor=0)
+    ratio = (found["srr_layer"] / found["residence_time"]).max(("height", "latitude", "longitude")).values
+    back = 24 - (np.arange(12) + 0.5)
+    np.testing.assert_allclose(ratio / ratio[0], (1 - 0.01 * back[0]) / (1 - 0.01 * back), rtol=0.005)
+    assert ratio[-1] < 0.9 * ratio[0]
 
 
 def test_air_comes_from_where_the_wind_comes_from(windy):

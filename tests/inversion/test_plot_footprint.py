@@ -167,13 +167,16 @@ def test_a_section_by_longitude_is_the_sum_over_latitudes_at_its_place(air):
     assert 0.0 < high < 1.5  # nothing came from the east: it ends beside the receptor
 
 
-def test_distance_is_that_on_the_sphere(air):
-    way = air[1]
+@pytest.mark.parametrize("north", [0.0, 50.0])
+def test_distance_is_that_on_the_sphere(air, north):
+    way = air[1].assign_coords(latitude=air[1]["latitude"] + north)
+    way["release_lat"] = way["release_lat"] + north
     one = way.isel(receptor=0)
     figure = footprint.section(way, along="distance")
     corners = quads(figure).get_coordinates()[0, :, 0]
     lat, lon = np.meshgrid(one["latitude"], one["longitude"], indexing="ij")
-    cosine = np.cos(np.radians(lat)) * np.cos(np.radians(lon))
+    cosine = np.cos(np.radians(lat)) * np.cos(np.radians(lon)) * np.cos(np.radians(north))
+    cosine += np.sin(np.radians(lat)) * np.sin(np.radians(north))
     far = 6371.0 * np.arccos(np.clip(cosine, -1, 1))
     layer = one["srr_layer"].isel(height=0).sum("hours_back").values
     expected = np.histogram(far.ravel(), corners, weights=layer.ravel())[0]
