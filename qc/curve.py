@@ -91,6 +91,12 @@ class CurveFit:
     origin: float
     _curves: _Curves
 
+    @property
+    def polynomial(self) -> Array:
+        """(n,) of the function, without its harmonics, at the times of the record (units of the values)."""
+        n_poly = self._curves.shape[0]
+        return _design(self.time - self.origin, n_poly, 0) @ self.coefficients[:n_poly]
+
     def __call__(self, time: ArrayLike) -> dict[str, Array]:
         """Return ``function``, ``smooth``, ``trend`` and ``growth_rate`` at other times.
 

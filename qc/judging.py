@@ -27,6 +27,7 @@ from qc.schema import (
     standard_name,
     tests_attributes,
 )
+from qc.target import History, history
 from qc.units import QUANTITIES
 
 Floats = NDArray[np.float64]
@@ -318,6 +319,27 @@ def calibrated(found: Mapping[str, Injections], config: Config) -> dict[str, Cal
                 drift=gas.calibration.drift,
                 history_days=config.standards.history_days,
             )
+    return result
+
+
+def targets(found: Mapping[str, Injections], config: Config) -> dict[str, dict[str, History]]:
+    """Return gas -> target -> how it was found again, on the scale of the standards among the injections.
+
+    Parameters
+    ----------
+    found : mapping
+        From `injections`.
+    config : Config
+        What was done.
+    """
+    result: dict[str, dict[str, History]] = {}
+    for gas, known in calibrated(found, config).items():
+        result[gas] = {}
+        for tank in config.tanks(gas, config.standards.targets):
+            own = _of_tanks(found[gas], cylinders(config, gas), [tank.name])
+            assigned, _ = tank.at(own.start.astype("datetime64[ns]"))
+            value = calibration.apply(known, own.start, own.mean).value
+            result[gas][tank.name] = history(own.start, value, own.stdev, own.minutes, assigned)
     return result
 
 

@@ -19,7 +19,7 @@ from qc import averaging, manual, screening, selection
 from qc.configuration import Config, Gas, Method, Water
 from qc.errors import QcError
 from qc.flags import FLAG_MEANINGS, Cause, Flag
-from qc.judging import Calibrations, calibrated, cylinders, injections, rows
+from qc.judging import Calibrations, calibrated, cylinders, injections, rows, targets
 from qc.schema import OBS, nanoseconds
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "run",
     "selected",
     "summary",
+    "targets",
 ]
 
 Interval = Literal["hour", "minute"]

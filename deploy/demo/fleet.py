@@ -14,10 +14,12 @@ from pathlib import Path
 from deploy.errors import DeployError
 from deploy.local import process
 from deploy.local.account import current
+from ingest import database, feed
 
 Process = subprocess.Popen[bytes]
 _LISTENS = "connected to the broker"
 _START = 30.0
+_POLL = 0.25
 _STOP = ((signal.SIGTERM, 5.0),)
 
 
@@ -67,6 +69,13 @@ def wait_for_ingest(data_dir: Path) -> None:
             msg = f"ingest has not connected to the broker within {_START:.0f} s: {process.tail(log)}"
             raise DeployError(msg)
         time.sleep(0.05)
+
+
+def wait_until_settled(dsn: str) -> None:
+    """Return once the change feed reports all that is stored: the server's own work may hold it back for a moment."""
+    with database.connect(dsn) as connection:
+        while not feed.settled(connection):
+            time.sleep(_POLL)
 
 
 def forget(post: Post) -> None:

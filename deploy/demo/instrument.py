@@ -15,7 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from deploy.demo.network import Tank, Trouble
+from deploy.demo.network import Trouble
+from deploy.demo.operation import Operation
 from qc.water import COEFFICIENTS
 
 COLUMNS: Final = (
@@ -28,39 +29,41 @@ STATUS: Final = 963
 CELL_TORR: Final = 140.0
 CELL_DEGC: Final = 45.0
 SPIKES_PER_DAY: Final = 12
-CALIBRATION_CYCLES: Final = 2
-TANK_SECONDS: Final = 480
-CALIBRATED_EVERY: Final = 86_400
-"""From the beginning of the record on, which is morning there: the afternoon is the inversion's."""
-GAIN: Final = {"co2": 1.0004, "ch4": 1.0006}
-"""What an instrument that is calibrated shows of what there is: the others are taken to be on the scale."""
 DRIFT_FROM: Final = 0.55
 """Share of the record after which the drifting instrument's cell pressure leaves its set point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Air:
-    """What one station's inlets hold, hour by hour.
+    """What one station's inlets hold, hour by hour or in shorter steps.
 
     Parameters
     ----------
     start
-        First hour, seconds since 1970 UTC.
+        Begin of the first step, a whole hour, seconds since 1970 UTC.
     co2, ch4
-        Dry mole fractions, shape (hour, inlet), in umol mol-1 and nmol mol-1.
+        Dry mole fractions, shape (step, inlet), in umol mol-1 and nmol mol-1.
     water
-        Shape (hour,), % (10-2 mol mol-1).
+        Shape (step,), % (10-2 mol mol-1).
+    step_seconds
+        Length of a step, which goes into an hour a whole number of times.
     """
 
     start: int
     co2: np.ndarray
     ch4: np.ndarray
     water: np.ndarray
+    step_seconds: int = 3600
+
+    @property
+    def hours(self) -> int:
+        """How long the record is, whole hours."""
+        return len(self.water) * self.step_seconds // 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """How the simulated analyser behaves: a row every `row_seconds`, an inlet every `dwell_seconds`, tanks each day."""
+    """How the simulated analyser behaves: a row every `row_seconds`, an inlet every `dwell_seconds`."""
 
     serial: str
     ports: tuple[str, ...]
@@ -69,7 +72,8 @@ class Instrument:
     dwell_seconds: int = 600
     noise_co2: float = 0.03
     noise_ch4: float = 0.3
-    tanks: tuple[Tank, ...] = ()
+    operation: Operation | None = None
+    """Cylinders, drift and pollution; None: it measures air, rightly."""
 
     def write(self, air: Air, directory: Path, rng: np.random.Generator) -> int:
         """Write the hourly log files of a record; returns the number of rows.
@@ -86,7 +90,7 @@ class Instrument:
         directory.mkdir(parents=True, exist_ok=True)
         rows = self._measure(air, rng)
         hour = ((rows["epoch"] - air.start) // 3600).astype(int)
-        edges = np.searchsorted(hour, np.arange(air.ch4.shape[0] + 1))
+        edges = np.searchsorted(hour, np.arange(air.hours + 1))
         cut_short = int(rng.integers(len(edges) - 1)) if self.trouble is Trouble.BAD_LINK else -1
         for number, (first, last) in enumerate(pairwise(edges)):
             name = datetime.fromtimestamp(air.start + 3600 * number, UTC).strftime("%Y%m%d-%H%M%S")
@@ -99,38 +103,25 @@ class Instrument:
         return len(rows)
 
     def _measure(self, air: Air, rng: np.random.Generator) -> np.ndarray:
-        hours = air.ch4.shape[0]
-        count = int(hours * 3600 / self.row_seconds) // 3 * 3
+        count = int(air.hours * 3600 / self.row_seconds) // 3 * 3
         rows = np.zeros(count, dtype=[(n, "f8") for n in _FIELDS])
         # A row keeps its place in the cycle but not to the millisecond, as in the real files.
         rows["epoch"] = air.start + self.row_seconds * (np.arange(count) + 0.5) + rng.uniform(-0.2, 0.2, count)
         rows["species"] = np.tile([1.0, 2.0, 3.0], count // 3)
         since = rows["epoch"] - air.start
-        hour = np.minimum((since // 3600).astype(int), hours - 1)
+        step = np.minimum((since // air.step_seconds).astype(int), len(air.water) - 1)
         port = (since // self.dwell_seconds).astype(int) % len(self.ports)
         rows["port"] = np.array([float(p) for p in self.ports])[port]
         rows["pressure"] = CELL_TORR + rng.normal(0.0, 0.03, count)
         rows["temperature"] = CELL_DEGC + rng.normal(0.0, 0.002, count)
-        rows["h_reported"] = np.repeat(air.water[hour[::3]] * (1 + rng.normal(0, 0.01, count // 3)), 3)
-        rows["co2_true"] = air.co2[hour, port] + rng.normal(0.0, self.noise_co2, count)
-        rows["ch4_true"] = air.ch4[hour, port] / 1000 + rng.normal(0.0, self.noise_ch4, count) / 1000
-        self._calibrate(rows, since, rng)
+        rows["h_reported"] = np.repeat(air.water[step[::3]] * (1 + rng.normal(0, 0.01, count // 3)), 3)
+        noise = np.stack([rng.normal(0.0, self.noise_co2, count), rng.normal(0.0, self.noise_ch4, count) / 1000])
+        rows["co2_true"] = air.co2[step, port] + noise[0]
+        rows["ch4_true"] = air.ch4[step, port] / 1000 + noise[1]
+        if self.operation is not None:
+            self.operation.apply(rows, since, noise, rng, dwell_seconds=self.dwell_seconds)
         self._trouble(rows, rng)
         return _as_reported(rows)
-
-    def _calibrate(self, rows: np.ndarray, since: np.ndarray, rng: np.random.Generator) -> None:
-        """Put dry cylinders before the instrument, one after the other, and let it show what it makes of all air."""
-        if not self.tanks:
-            return
-        turn = (since % CALIBRATED_EVERY // TANK_SECONDS).astype(int)
-        here = turn < CALIBRATION_CYCLES * len(self.tanks)
-        which = turn[here] % len(self.tanks)
-        rows["port"][here] = np.array([float(tank.port) for tank in self.tanks])[which]
-        rows["h_reported"][here] = 0.01
-        for gas, noise, unit in (("co2", self.noise_co2, 1.0), ("ch4", self.noise_ch4, 1000.0)):
-            held = np.array([getattr(tank, gas) for tank in self.tanks])[which]
-            rows[f"{gas}_true"][here] = (held + rng.normal(0.0, noise, which.size)) / unit
-            rows[f"{gas}_true"] *= GAIN[gas]
 
     def _trouble(self, rows: np.ndarray, rng: np.random.Generator) -> None:
         if self.trouble is Trouble.DRIFT:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from deploy.demo.operation import Operation, Round
+
 INSTRUMENT: Final = "g2301"
 
 
@@ -35,6 +37,10 @@ TANKS: Final = (
     Tank("9", "SIM-T01", 425.67, 1995.2, target=True),
 )
 """Those of the station that calibrates itself: two standards, and a target that only checks."""
+_EVERY_SECONDS: Final = 86_400
+"""From midnight UTC on, which is morning there: the afternoon is the inversion's."""
+_OFFSET, _DRIFT = (0.15, 1.2), (0.01, 0.08)
+"""Of CO2 [umol mol-1] and CH4 [nmol mol-1], and each day's more: of an instrument that nobody calibrates, nothing."""
 TANK_UNCERTAINTY: Final = {"co2": 0.02, "ch4": 0.4}
 SCALES: Final = {"co2": "WMO CO2 X2019", "ch4": "WMO CH4 X2004A"}
 
@@ -56,6 +62,15 @@ class Site:
     def inlet(self, height: float) -> str:
         """Return an inlet's name."""
         return f"{height:.0f}m"
+
+    @property
+    def operation(self) -> Operation | None:
+        """Its cylinders each morning, twice in turn, and what its instrument shows too much; None where it has none."""
+        if not self.tanks:
+            return None
+        turns = Round(tuple(tank.port for tank in self.tanks) * 2, _EVERY_SECONDS)
+        held = {tank.port: (tank.co2, tank.ch4) for tank in self.tanks}
+        return Operation(held, (turns,), offset=_OFFSET, drift=_DRIFT)
 
     def ports(self) -> dict[str, float]:
         """Return valve port -> inlet height in m."""

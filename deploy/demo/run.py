@@ -23,7 +23,7 @@ from deploy.jobs import qc
 from deploy.local import stack as stacks
 from deploy.local.stack import Stack
 from deploy.services import INGEST, MIGRATE
-from ingest import aside, database, feed, status
+from ingest import aside, status
 from ingest import catalogue as catalogues
 from inversion import report
 
@@ -126,7 +126,7 @@ def run(directory: Path, *, days: int, row_seconds: float, console: Console) -> 
             cuts = _deliver(stack, stations, bar)
         with steps.step("quality control", len(SITES)) as bar:
             desk.visit(stack, desk.moment(START))
-            _wait_until_settled(stack.dsn)
+            fleet.wait_until_settled(stack.dsn)
             series = qc.run_once(stack.dsn, desk.configuration(), on_instrument=lambda *_: bar.advance())
             desk.rolled(stack.dsn)
         with steps.step("inversion and cross-check", 1) as bar:
@@ -160,7 +160,11 @@ def _write_files(truth: world.World, stations: Path, row_seconds: float, bar: Ba
     tasks = [
         _Task(
             Instrument(
-                f"SIM-{number:03d}", tuple(site.ports()), site.trouble, row_seconds=row_seconds, tanks=site.tanks
+                f"SIM-{number:03d}",
+                tuple(site.ports()),
+                site.trouble,
+                row_seconds=row_seconds,
+                operation=site.operation,
             ),
             truth.air[site.name],
             stations / site.name / "data",
@@ -194,13 +198,6 @@ def _deliver(stack: Stack, stations: Path, bar: Bar) -> int:
         with fleet.agents(posts) as running:
             _watch(stack, posts, running, bar)
         return link.cuts
-
-
-def _wait_until_settled(dsn: str) -> None:
-    """Return once the change feed reports all that is stored: the server's own work may hold it back for a moment."""
-    with database.connect(dsn) as connection:
-        while not feed.settled(connection):
-            time.sleep(_POLL)
 
 
 def _post(site: Site, stack: Stack, link: BadLink, stations: Path) -> fleet.Post:

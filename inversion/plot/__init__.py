@@ -8,9 +8,11 @@ region and take land and borders from packages: nothing is fetched.
 `innovations`, `taylor`, `series`               observations beside what was modelled
 `totals`, `kernel`, `coverage`                  regions: values, what was seen, whether the σ hold
 `verdicts`                                      the map of a cross-check
+`footprint`                                     a module of its own: footprints on the map, in sections, compared
 """
 
 from inversion.maps import draw as verdicts
+from inversion.plot import footprint
 from inversion.plot.ground import PlotError
 from inversion.plot.maps import difference, flux, network, uncertainty_reduction
 from inversion.plot.series import series
@@ -21,6 +23,7 @@ __all__ = [
     "coverage",
     "difference",
     "flux",
+    "footprint",
     "innovations",
     "kernel",
     "network",

@@ -26,6 +26,7 @@ RELEASES: Final = 6
 """Moments within an hour at which particles are released."""
 _NOWHERE: Final = np.zeros((1, 1, 1))
 _NO_MOMENTS: Final = np.zeros((0, 5))
+_NO_PATH: Final = np.zeros((0, 0, 3))
 _ONE_BIN: Final = np.zeros(1, np.int64)
 
 
@@ -108,6 +109,7 @@ class _Cloud:
             met.layer, met.ustar, met.wstar, met.stability, met.geographic,
             start, x, y, z, x.size, 1.0, seconds, np.uint64(self._seed), np.uint64(self._calls), True, 0.0, False,
             1e9, 1e9, 1, 1e9, 1e9, 1, _ONE_BIN, met.bounds, _NOWHERE.copy(), ends, left, _NO_MOMENTS,
+            _NO_PATH,
         )  # fmt: skip
         return ends, left == 0
 

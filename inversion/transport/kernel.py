@@ -118,7 +118,7 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
     start: Any, x0: Any, y0: Any, z0: Any, count: Any, direction: Any, duration: Any, seed: Any, receptor: Any,
     turbulent: Any, mixing_share: Any, near_field: Any,
     gx: Any, gdx: Any, gnx: Any, gy: Any, gdy: Any, gny: Any, bin_of: Any, bounds: Any,
-    srr: Any, ends: Any, left: Any, moments: Any,
+    srr: Any, ends: Any, left: Any, moments: Any, path: Any,
 ) -> Any:  # fmt: skip
     """Follow the particles of one release; see `inversion.transport.particles`.
 
@@ -127,8 +127,9 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
     y beyond which particles are not followed.
     ``srr`` (bins, gny, gnx) is added to: s m2 per mol, for one particle's share; ``ends`` (count, 4) get time, x, y, z
     where each ended; ``left`` (count,) the side it left by (0 none, 1 west, 2 east, 3 south, 4 north); ``moments``
-    (bins, 5) is added to: time, and time by x, y, x², y², both counted from where the particle began. Returns
-    particle-seconds within the layer and altogether.
+    (bins, 5) is added to: time, and time by x, y, x², y², both counted from where the particle began; ``path`` (count,
+    steps, 3) gets x, y, z after each `OUTER`, where there are any. Returns particle-seconds within the layer and
+    altogether.
     """
     state = np.empty(2, np.uint64)
     column_u, column_v = np.empty(_K), np.empty(_K)
@@ -270,6 +271,11 @@ def follow(  # noqa: C901, PLR0912, PLR0913, PLR0915, PLR0917  one loop, compile
                 moments[part, 4] += dt * away_y * away_y
             elapsed += dt
             total_seconds += dt
+            if path.shape[1]:
+                passed = int(elapsed / OUTER + 1e-9)
+                if passed > 0 and elapsed - passed * OUTER < 1e-6:
+                    path[particle, passed - 1, 0], path[particle, passed - 1, 1] = x, y
+                    path[particle, passed - 1, 2] = z
             if x < bounds[0]:
                 side = 1
             elif x > bounds[1]:

@@ -44,6 +44,7 @@ MIXING_SHARE: Final = 0.5
 """h_mix over h."""
 SMOOTHING: Final = 0.06
 """Width of the smoothing for unit variance after a day [degrees]."""
+_NO_PATH: Final = np.zeros((0, 0, 3))
 _RATIO: Final = 1.25
 """Of the ends of the times over which smoothing is taken as one."""
 Floats = NDArray[np.float64]
@@ -102,11 +103,13 @@ def footprints(  # noqa: PLR0913  what is kept and how, all by keyword
     found, faults = read_receptors(receptors)
     if faults:
         raise FootprintError("The receptors", faults)
-    x, y = (_axis(grid, name) for name in ("longitude", "latitude"))
-    _require(found, _bounds((x, y), meteorology), particles=particles, hours_back=hours_back, smoothing=smoothing)
+    x, y = (axis_of(grid, name) for name in ("longitude", "latitude"))
+    require_inside(
+        found, bounds_of((x, y), meteorology), particles=particles, hours_back=hours_back, smoothing=smoothing
+    )
     if not meteorology.geographic:
         raise FootprintError("The meteorology", ["It is on a projection, expected longitude and latitude."])
-    seconds = _seconds(found.time)
+    seconds = seconds_of(found.time)
     meteorology.require_covers(float(seconds.min()) - hours_back * 3600.0, float(seconds.max()))
     way = _Way(hours_back, seed, near_field, _bins(hours_back, hourly=hourly, smooth=smoothing > 0))
     bins = int(way.bin_of[-1]) + 1
@@ -193,15 +196,15 @@ def _follow(
     inside, total = kernel.follow(
         met.time, met.y, met.x, met.u, met.v, met.w, met.rho,
         met.layer, met.ustar, met.wstar, met.stability, met.geographic,
-        _seconds(found.time[r : r + 1])[0], x0, y0, z0, ends.shape[0], -1.0, way.hours * 3600.0,
+        seconds_of(found.time[r : r + 1])[0], x0, y0, z0, ends.shape[0], -1.0, way.hours * 3600.0,
         np.uint64(way.seed), np.uint64(number_of(found.time[r], *place)), True, MIXING_SHARE, way.near_field,
-        x[0] - dx / 2, dx, x.size, y[0] - dy / 2, dy, y.size, way.bin_of, _bounds(axes, met),
-        srr, ends, left, moments,
+        x[0] - dx / 2, dx, x.size, y[0] - dy / 2, dy, y.size, way.bin_of, bounds_of(axes, met),
+        srr, ends, left, moments, _NO_PATH,
     )  # fmt: skip
     return float(inside / total)
 
 
-def _bounds(axes: tuple[Floats, Floats], met: Fields) -> Floats:
+def bounds_of(axes: tuple[Floats, Floats], met: Fields) -> Floats:
     """Return the lowest and highest x and y of the grid's cells, within the meteorology (4,)."""
     edges = [
         (max(axis[0] - (axis[1] - axis[0]) / 2, air[0]), min(axis[-1] + (axis[1] - axis[0]) / 2, air[-1]))
@@ -210,12 +213,14 @@ def _bounds(axes: tuple[Floats, Floats], met: Fields) -> Floats:
     return np.array(edges).ravel()
 
 
-def _seconds(time: NDArray[Any]) -> Floats:
+def seconds_of(time: NDArray[Any]) -> Floats:
+    """Return times (n,) as s since 1970 UTC."""
     seconds: Floats = time.astype("datetime64[ns]").astype(np.int64) / 1e9
     return seconds
 
 
-def _axis(grid: xr.Dataset, name: str) -> Floats:
+def axis_of(grid: xr.Dataset, name: str) -> Floats:
+    """Return centres of a grid's cells along an axis (n,), evenly spaced and increasing, or raise FootprintError."""
     if name not in grid.coords and name not in grid.variables:
         raise FootprintError("The grid", [f"It has no {name}."])
     values = grid[name].values.astype(np.float64)
@@ -226,7 +231,10 @@ def _axis(grid: xr.Dataset, name: str) -> Floats:
     return values
 
 
-def _require(found: Receptors, bounds: Floats, *, particles: int, hours_back: int, smoothing: float) -> None:
+def require_inside(
+    found: Receptors, bounds: Floats, *, particles: int, hours_back: int, smoothing: float = 0.0
+) -> None:
+    """Raise FootprintError where receptors lie outside of the bounds (4,), or numbers are not positive."""
     faults = [
         f"{name} is {value}, expected 1 or more."
         for name, value in (("particles", particles), ("hours_back", hours_back))

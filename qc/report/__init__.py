@@ -1,7 +1,7 @@
-"""What quality control did in a month, as figures and as a page to read and to print.
+"""What quality control did in a month, as a page to read and to print.
 
-`figures` are for notebooks as well; `page.render` puts them, with tables beside them, on one page that needs nothing
-else. Everything is a function of the datasets given.
+`page.render` puts the figures of `qc.plot`, with tables beside them, on one page that needs nothing else. Everything is
+a function of the datasets given.
 """
 
 from qc.report.page import Cylinders, Note, Series, render

@@ -13,9 +13,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from qc import plot
 from qc.calibration import Calibration
-from qc.report import figures, tables
-from qc.report.figures import PLAIN
+from qc.plot import PLAIN
+from qc.report import tables
 from qc.schema import OBS
 from qc.target import History
 
@@ -177,17 +178,17 @@ def _shown(one: Series, gas: str) -> _Shown:
     name = f"{gas.upper()} at {one.inlet}"
     pictures = [
         _picture(
-            figures.series(hours, gas, minutes=minutes),
+            plot.series(hours, gas, minutes=minutes),
             f"{name}: hourly means over the minutes they are made of, and their standard deviation.",
         ),
-        _picture(figures.coverage(hours, gas), f"{name}: what became of each hour of the month."),
+        _picture(plot.coverage(hours, gas), f"{name}: what became of each hour of the month."),
     ]
     ran: list[tables.Tested] = []
     idle: list[str] = []
     if minutes is not None and gas in minutes:
         ran, idle = tables.tests(minutes, gas)
-        pictures.append(_picture(figures.flags(minutes, gas), f"{name}: minutes of each day by flag."))
-    pictures.append(_picture(figures.uncertainty(hours, gas), f"{name}: standard uncertainty of good hours."))
+        pictures.append(_picture(plot.flags(minutes, gas), f"{name}: minutes of each day by flag."))
+    pictures.append(_picture(plot.uncertainty(hours, gas), f"{name}: standard uncertainty of good hours."))
     return _Shown(one.inlet, one.height, gas.upper(), ran, idle, pictures)
 
 
@@ -201,10 +202,10 @@ def _hung(one: Cylinders, start: np.datetime64, end: np.datetime64) -> _Hung:
         a_day = float(np.sqrt(one.calibration.drift[-1, 0, 0] * 86_400))
         drift = tables.number(a_day, 4)
         about = f"{one.gas.upper()} on {one.instrument}: corrections by the standards, and what they leave."
-        pictures.append(_picture(figures.calibration(one.calibration, list(one.standards), unit=unit), about))
+        pictures.append(_picture(plot.calibration(one.calibration, list(one.standards), unit=unit), about))
     for name, history in one.targets.items():
         if history.time.size:
-            drawn = figures.target(history, name=name, gas=one.gas, unit=unit)
+            drawn = plot.target(history, name=name, gas=one.gas, unit=unit)
             about = f"{one.gas.upper()} on {one.instrument}: target {name} found again, its repeatability."
             pictures.append(_picture(drawn, about))
     found = [tables.target(name, one.gas, history) for name, history in one.targets.items()]

@@ -10,7 +10,7 @@ import xarray as xr
 
 from qc.calibration import Calibration
 from qc.flags import Cause, Flag, Outcome, outcome
-from qc.report.figures import GOAL, PLAIN
+from qc.plot import GOAL, PLAIN
 from qc.target import History
 
 _NOTHING: Final = "–"

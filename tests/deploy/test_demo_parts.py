@@ -9,9 +9,10 @@ import pytest
 import xarray as xr
 
 from deploy.demo import desk, weather, world
-from deploy.demo.instrument import GAIN, Air, Instrument
+from deploy.demo.instrument import Air, Instrument
 from deploy.demo.link import BadLink
 from deploy.demo.network import SITES, TANKS, Trouble, catalogue
+from deploy.demo.operation import Operation, Round
 from inversion import crosscheck, transport
 from inversion.observations import solar_hour
 from inversion.transport import particles
@@ -53,22 +54,6 @@ def test_its_water_changes_dry_to_wet(tmp_path):
     assert max(wet) < 415.0
 
 
-def test_tanks_are_shown_each_day_dry_and_as_the_instrument_sees_them(tmp_path):
-    air = np.array([[420.0, 430.0]] * 30)
-    quiet = {"row_seconds": 5.0, "noise_co2": 0.0, "noise_ch4": 0.0}
-    calibrated = Instrument("SIM-001", ("1", "2"), tanks=TANKS, **quiet)
-    calibrated.write(Air(START, air, air + 1500.0, np.full(30, 1.5)), tmp_path, np.random.default_rng(1))
-    samples = [s for f in sorted(tmp_path.iterdir()) for s in read_file(f)]
-    for tank in TANKS:
-        mine = [s for s in samples if s.port == tank.port]
-        days = {s.time_ns // 10**9 // 86400 for s in mine}
-        assert len(days) == 2
-        for gas in ("co2", "ch4"):
-            shown = [s.values[gas] for s in mine if gas in s.values][3:]
-            assert np.median(shown) == pytest.approx(getattr(tank, gas) * GAIN[gas], rel=2e-4)  # a trace of water
-        assert max(s.values["h2o_reported"] for s in mine if "h2o_reported" in s.values) < 0.02
-
-
 def test_the_station_with_cylinders_is_calibrated_by_them_and_no_other():
     with_tanks = [site.name for site in SITES if site.tanks]
     first, *others = desk.configuration()
@@ -76,6 +61,9 @@ def test_the_station_with_cylinders_is_calibrated_by_them_and_no_other():
     assert {s["cylinder"] for s in first["calibration"]["standard"]} == {t.name for t in TANKS if not t.target}
     assert all("station" not in series and "calibration" not in series for series in others)
     assert {c["name"] for c in catalogue()["cylinder"]} == {t.name for t in TANKS}
+    (site,) = (site for site in SITES if site.tanks)
+    assert site.operation.cylinders == {t.port: (t.co2, t.ch4) for t in TANKS}
+    assert set(site.operation.rounds[0].ports).isdisjoint(site.ports())
 
 
 def test_a_drift_leaves_the_allowed_cell_pressure(tmp_path):
@@ -95,6 +83,55 @@ def test_spikes_are_few_and_far_out(tmp_path):
 def test_a_power_cut_leaves_one_broken_line(tmp_path):
     rows, samples, rejected = written(tmp_path, Trouble.BAD_LINK)
     assert (len(rejected), len(samples)) == (1, rows - 1)
+
+
+def operated(tmp_path, operation, *, step_seconds=3600, hours=6, noise=0.0):
+    steps = hours * 3600 // step_seconds
+    co2 = np.full((steps, 1), 420.0) + 3.0 * (np.arange(steps) * step_seconds / 3600)[:, None]
+    air = Air(START, co2, co2 + 1500.0, np.full(steps, 1.5), step_seconds=step_seconds)
+    instrument = Instrument("SIM-001", ("1",), noise_co2=noise, noise_ch4=noise, operation=operation)
+    instrument.write(air, tmp_path, np.random.default_rng(1))
+    assert len(list(tmp_path.iterdir())) == hours
+    samples = [s for f in sorted(tmp_path.iterdir()) for s in read_file(f)]
+    dry = [s for s in samples if "co2_dry" in s.values]
+    second = np.array([s.time_ns / 1e9 - START for s in dry])
+    return second, np.array([s.port for s in dry]), {
+        name: np.array([s.values[name] for s in dry]) for name in ("co2_dry", "ch4_dry", "h2o_reported")
+    }  # fmt: skip
+
+
+def test_cylinders_come_by_turns_and_are_flushed_in(tmp_path):
+    operation = Operation({"5": (400.0, 1900.0), "6": (450.0, 2100.0)}, (Round(("5", "6"), 7200, 1800),))
+    second, port, value = operated(tmp_path, operation)
+    for begin in (1800, 9000, 16_200):
+        for place, held in enumerate((400.0, 450.0)):
+            since = second - begin - 600 * place
+            settled = (since > 150) & (since < 590)
+            assert set(port[settled]) == {"56"[place]}
+            np.testing.assert_allclose(value["co2_dry"][settled], held, atol=0.02)
+            np.testing.assert_allclose(value["h2o_reported"][settled], 0.0, atol=1e-3)
+            early = value["co2_dry"][(since > 25) & (since < 34)]  # measured some ten seconds before
+            assert early.size
+            assert (abs(early - held) > 15).all()  # what was there before is still on its way
+    assert (port == "1").mean() == pytest.approx(1 - 3 * 1200 / (6 * 3600), abs=0.01)
+
+
+def test_an_operated_instrument_drifts_and_has_an_offset(tmp_path):
+    second, _, value = operated(tmp_path, Operation(offset=(0.5, 4.0), drift=(1.2, 12.0)))
+    air = 420.0 + 3.0 * np.floor((second - 10) / 3600)
+    steady = (second % 3600 > 60) & (second > 60)
+    np.testing.assert_allclose((value["co2_dry"] - air - 0.5 - 1.2 * second / 86_400)[steady], 0.0, atol=0.01)
+    np.testing.assert_allclose((value["ch4_dry"] - air - 1504.0 - 12 * second / 86_400)[steady], 0.0, atol=0.1)
+
+
+def test_air_in_short_steps_is_measured_as_such_and_plumes_are_short_rises(tmp_path):
+    second, _, value = operated(tmp_path, Operation(plumes_per_day=16), step_seconds=60)
+    rise = value["co2_dry"] - (420.0 + 3.0 * second / 3600)
+    assert abs(np.median(rise)) < 0.05
+    begins = np.flatnonzero(np.diff((rise > 0.5).astype(int)) == 1)
+    assert 2 <= begins.size <= 4
+    assert 3.0 <= rise.max() < 31.0
+    assert 0.005 < (rise > 0.5).mean() < 0.15
 
 
 def test_the_bad_link_forwards_and_hangs_up():

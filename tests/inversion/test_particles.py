@@ -36,7 +36,7 @@ def follow(
         met.time, met.y, met.x, met.u, met.v, met.w, met.rho, met.layer, met.ustar, met.wstar, met.stability,
         met.geographic, float(start), *begin, count, direction, hours * 3600.0,
         np.uint64(1), np.uint64(receptor), turbulent, 0.5, near_field, *grid.values(),
-        np.arange(srr.shape[0] * 12) // 12, met.bounds, srr, ends, left, np.zeros((0, 5)),
+        np.arange(srr.shape[0] * 12) // 12, met.bounds, srr, ends, left, np.zeros((0, 5)), np.zeros((0, 0, 3)),
     )  # fmt: skip
     return srr, ends, left, inside, total
 

@@ -5,10 +5,10 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from qc import calibration, report, target
+from qc import calibration, plot, report, target
 from qc.flags import Flag
-from qc.pipeline import calibrated, cylinders, injections, run
-from qc.report import figures, tables
+from qc.pipeline import calibrated, cylinders, injections, run, targets
+from qc.report import tables
 from tests.qc.test_calibrated_chain import TANKS, Config, document, instrument
 
 START, END = np.datetime64("2026-01-01"), np.datetime64("2026-02-01")
@@ -28,19 +28,21 @@ def made():
     value = calibration.apply(known, own.start[chosen], own.mean[chosen]).value
     held = np.full(chosen.sum(), TANKS["5"])
     history = target.history(own.start[chosen], value, own.stdev[chosen], own.minutes[chosen], held)
+    for by_hand, by_chain in zip(history, targets(found, config)["co2"]["tank5"], strict=True):
+        np.testing.assert_array_equal(by_chain, by_hand)
     return minutes, hours, known, history
 
 
 def test_every_figure_is_drawn(made):
     minutes, hours, known, history = made
     for figure in (
-        figures.series(hours, "co2", minutes=minutes),
-        figures.series(hours, "co2"),
-        figures.coverage(hours, "co2"),
-        figures.flags(minutes, "co2"),
-        figures.uncertainty(hours, "co2"),
-        figures.calibration(known, ["tank2", "tank3", "tank4"], unit="ppm"),
-        figures.target(history, name="tank5", gas="co2", unit="ppm"),
+        plot.series(hours, "co2", minutes=minutes),
+        plot.series(hours, "co2"),
+        plot.coverage(hours, "co2"),
+        plot.flags(minutes, "co2"),
+        plot.uncertainty(hours, "co2"),
+        plot.calibration(known, ["tank2", "tank3", "tank4"], unit="ppm"),
+        plot.target(history, name="tank5", gas="co2", unit="ppm"),
     ):
         assert isinstance(figure, Figure)
         figure.canvas.draw()
