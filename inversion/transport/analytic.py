@@ -44,7 +44,7 @@ class Weather:
     roughness
         [m].
     noon
-        Hour (UTC) of local noon at the first longitude of the grid; the sun moves 15 degrees an hour.
+        Hour (UTC) of local noon at longitude 0; the sun moves 15 degrees an hour.
     """
 
     speed: float = 6.0
@@ -55,7 +55,7 @@ class Weather:
     highest: float = 1500.0
     ustar: float = 0.4
     roughness: float = 0.1
-    noon: float = 4.5
+    noon: float = 12.0
 
     def wind(self, time: Floats, longitude: Floats, latitude: Floats, height: Floats) -> tuple[Floats, Floats]:
         """Return wind to the east and north [m s-1] at points (all arrays of one shape; time s, degrees, m)."""
