@@ -150,6 +150,10 @@ class Consumer:
     tally: Tally = field(init=False, default_factory=Tally)
     stations: Stations = field(init=False, default_factory=Stations)
     waits: Waits = field(init=False, default_factory=Waits)
+    turned: float | None = field(init=False, default=None)
+    """When the broker's thread last looked around, of the monotonic clock, s; None before it runs."""
+    last_commit: float | None = field(init=False, default=None)
+    """When messages were last committed, s since 1970."""
     _inbox: Inbox = field(init=False)
     _outbox: deque[list[Delivery]] = field(init=False, default_factory=deque)
     _unacknowledged: deque[Delivery] = field(init=False, default_factory=deque)
@@ -245,6 +249,7 @@ class Consumer:
     def _serve(self, stop: threading.Event, workers: Sequence[threading.Thread]) -> None:
         backoff, next_try = 0.0, 0.0
         while not self._finished(stop, workers):
+            self.turned = time.monotonic()
             if self._client.socket() is None:
                 if time.monotonic() >= next_try and not self._inbox.full and self._connect():
                     backoff = 0.0
@@ -402,6 +407,7 @@ class Consumer:
         with self._lock:
             self.tally.count(entered)
             self.waits.add(now - delivery.arrived for delivery in deliveries)
+            self.last_commit = time.time()
         self.stations.note(entered)
 
     def _pause(self, seconds: float, *, idle: bool) -> None:

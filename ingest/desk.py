@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +13,7 @@ from typing import Final
 
 import psycopg
 
+from ingest.database import cut
 from ingest.errors import MigrationError
 from ingest.gather import Delivery
 from ingest.store import Connection, Entered, Writer, connect, passing
@@ -108,8 +107,7 @@ class Desk:
         with suppress(psycopg.Error):
             conn.cancel_safe(timeout=CANCEL)
             return
-        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(conn.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
+        cut(conn)
 
     def _write_singly(self, deliveries: Sequence[Delivery], error: Exception) -> None:
         """Find the message that cannot even be kept aside; it stays with its station."""

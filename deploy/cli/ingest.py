@@ -56,7 +56,11 @@ def run(  # noqa: PLR0913  a command's options
         float, typer.Option(min=0, help="Seconds between two refreshments of the previews for screens; 0: none.")
     ] = 60,
     metrics: Annotated[
-        str | None, typer.Option(help="Serve Prometheus metrics there, as 127.0.0.1:9464.", show_default=False)
+        str | None,
+        typer.Option(help="Serve /metrics, /healthz and /readyz there, as 127.0.0.1:9464.", show_default=False),
+    ] = None,
+    metrics_name: Annotated[
+        list[str] | None, typer.Option(help="A name with dots they are asked for by, beside this machine's own.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings only.")] = False,
 ) -> None:
@@ -85,10 +89,10 @@ def run(  # noqa: PLR0913  a command's options
     sys.setswitchinterval(0.0005)
     with contextlib.ExitStack() as stack:
         if metrics is not None:
-            from ingest.metrics import served  # noqa: PLC0415  a web server
+            from ingest.endpoints import served  # noqa: PLC0415  a web server
 
             at = address(metrics, what="metrics address", default=METRICS_PORT)
-            stack.enter_context(served(consumer, *at))
+            stack.enter_context(served(consumer, *at, names=metrics_name or ()))
         consumer.run(stop)
     tally = consumer.tally
     typer.echo(
