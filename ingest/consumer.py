@@ -288,7 +288,13 @@ class Consumer:
         try:
             self._client.connect(self.host, self.port, keepalive=KEEPALIVE)
         except (OSError, ValueError) as error:
-            log.warning("cannot connect to the broker %s:%d: %s", self.host, self.port, error)
+            log.warning(
+                "cannot connect to the broker %s:%d: %s",
+                self.host,
+                self.port,
+                error,
+                extra={"event": "broker_unreachable"},
+            )
             return False
         return True
 
@@ -318,10 +324,18 @@ class Consumer:
 
     def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            log.warning("the broker %s:%d refuses us: %s", self.host, self.port, reason)
+            log.warning(
+                "the broker %s:%d refuses us: %s", self.host, self.port, reason, extra={"event": "broker_refuses"}
+            )
             return
         self.tally.connections += 1
-        log.info("connected to the broker %s:%d as %s", self.host, self.port, self.client_id)
+        log.info(
+            "connected to the broker %s:%d as %s",
+            self.host,
+            self.port,
+            self.client_id,
+            extra={"event": "broker_connected"},
+        )
         share = f"$share/{self.group}/" if self.group else ""
         client.subscribe([(f"{share}{wire.ROOT}/{levels}", 1) for levels in SHARED])
         client.subscribe([(f"{wire.ROOT}/{levels}", 1) for levels in OWN])
@@ -330,7 +344,13 @@ class Consumer:
         # What was not acknowledged on this connection is delivered again on the next.
         self._unacknowledged.clear()
         if not self._stopping.is_set():
-            log.warning("the connection to the broker %s:%d ended: %s", self.host, self.port, reason)
+            log.warning(
+                "the connection to the broker %s:%d ended: %s",
+                self.host,
+                self.port,
+                reason,
+                extra={"event": "broker_lost"},
+            )
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
         self._sending.discard(mid)
@@ -343,7 +363,7 @@ class Consumer:
         try:
             topic = wire.parse_topic(message.topic)
         except (WireError, UnicodeDecodeError) as error:
-            log.warning("a message is left out: %s", error)
+            log.warning("a message is left out: %s", error, extra={"event": "topic_unknown"})
             delivery.done = True
             return
         payload = bytes(message.payload)
@@ -390,7 +410,10 @@ class Consumer:
                 self._outbox.append(deliveries)
                 self._ring()
         except _Stopped:
-            log.warning("stopped while the database was away; what was not written comes again")
+            log.warning(
+                "stopped while the database was away; what was not written comes again",
+                extra={"event": "stopped_unwritten"},
+            )
         except Exception as error:  # noqa: BLE001 whatever it is, `run` raises it
             self._failure = error
         finally:

@@ -127,7 +127,7 @@ class Figures(Collector):
             aside = dict(self._conn.execute(_ASIDE).fetchall())
             jobs = self._conn.execute(_FEED, [MOST_BEHIND]).fetchall()
         except (psycopg.Error, StoreError) as error:
-            log.warning("the database cannot be asked for metrics: %s", error)
+            log.warning("the database cannot be asked for metrics: %s", error, extra={"event": "database_unanswered"})
             self._close()
             return [_gauge("database_up", "Whether the database answers.", None, 0)]
         return [

@@ -131,7 +131,7 @@ class Readiness:
                 watch.cancel()
         except (psycopg.Error, StoreError) as error:
             self._close()
-            log.warning("the database does not answer: %s", error)
+            log.warning("the database does not answer: %s", error, extra={"event": "database_unanswered"})
             return f"the database does not answer ({type(error).__name__}): is it running? the log says why"
         return ""
 

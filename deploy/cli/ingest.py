@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from deploy import logs
 from deploy.errors import DeployError
 from deploy.options import Dsn
 
@@ -67,9 +68,9 @@ def run(  # noqa: PLR0913  a command's options
     """Write everything stations send into the database until Ctrl-C or SIGTERM."""
     from ingest.consumer import Access, Consumer  # noqa: PLC0415  needs the extra server
 
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    password = os.environ.get(PASSWORD_VARIABLE)
+    level = logging.WARNING if quiet else logging.INFO
+    logs.start(steady=True, level=level, secrets=logs.secrets_of(dsn, password))
     host, port = address(broker)
     consumer = Consumer(
         dsn=dsn,
@@ -79,7 +80,7 @@ def run(  # noqa: PLR0913  a command's options
         group=group,
         writers=connections,
         previews=previews or None,
-        access=Access(username, os.environ.get(PASSWORD_VARIABLE), tls(ca, cert, key)),
+        access=Access(username, password, tls(ca, cert, key)),
         aside_quota=int(aside_quota_mb * 1e6),
     )
     stop = threading.Event()
@@ -95,9 +96,10 @@ def run(  # noqa: PLR0913  a command's options
             stack.enter_context(served(consumer, *at, names=metrics_name or ()))
         consumer.run(stop)
     tally = consumer.tally
-    typer.echo(
+    logs.say(
         f"{tally.stored} messages stored, {tally.aside} kept aside, {tally.repeated} had come before; "
-        f"readings: {tally.rows_new} new, {tally.rows_same} there already, {tally.rows_aside} kept aside."
+        f"readings: {tally.rows_new} new, {tally.rows_same} there already, {tally.rows_aside} kept aside.",
+        event="stopped",
     )
 
 
