@@ -380,6 +380,9 @@ def events():
             if who == "log" and node.func.attr in {"info", "warning", "error", "critical", "exception"}:
                 text = "".join(ast.unparse(word.value) for word in node.keywords if word.arg == "extra")
                 found.setdefault(path.name, []).extend(re.findall(r"'event': '(\w+)'", text) or [None])
+            elif who == "logs" and node.func.attr == "say":
+                text = "".join(ast.unparse(word.value) for word in node.keywords if word.arg == "event")
+                found.setdefault(path.name, []).extend(re.findall(r"'(\w+)'", text) or ["evaluated", "not_evaluated"])
     return found
 
 
@@ -387,3 +390,6 @@ def test_whatever_is_logged_has_a_name():
     named = [name for names in events().values() for name in names]
     assert None not in named
     assert len(set(named)) > 10
+    page = (ROOT / "deploy/README.md").read_text("utf-8")
+    rows = page.partition("| event | what happened |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", rows)) - {"trace"} == set(named)

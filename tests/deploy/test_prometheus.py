@@ -97,6 +97,14 @@ def test_every_alert_says_what_it_is_and_what_to_do():
         assert rule["annotations"]["do"].endswith((".", "`"))
 
 
+def test_the_page_has_every_alert_and_who_is_told():
+    page = (FOLDER.parent / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (critical|warning|info) \| (.{20,}) \|$", page, re.MULTILINE)
+    assert {alert: severity for alert, severity, _ in rows} == {
+        alert: rule["labels"]["severity"] for alert, rule in RULES.items()
+    }
+
+
 # --- every alert: fires when it must, silent when not -------------------------------------------------
 
 
