@@ -204,6 +204,38 @@ def test_files_are_where_the_container_looks_and_its_environment_says_what_they_
         assert re.fullmatch(r"(?:http://)?(\w+):\d+", address)[1] in SERVICES
 
 
+SOURCE_KEYS = {
+    "name", "uid", "type", "access", "url", "user", "isDefault", "editable", "jsonData", "secureJsonData",
+}  # fmt: skip
+JSON_KEYS = {
+    "prometheus": {"httpMethod", "timeInterval", "manageAlerts", "alertmanagerUid"},
+    "alertmanager": {"implementation", "handleGrafanaManagedAlerts"},
+    "grafana-postgresql-datasource": {
+        "database", "sslmode", "tlsConfigurationMethod", "sslRootCertFile", "postgresVersion", "timescaledb",
+        "maxOpenConns", "maxIdleConns", "connMaxLifetime",
+    },
+}  # fmt: skip
+PROVIDER_KEYS = {
+    "name", "orgId", "folder", "type", "disableDeletion", "allowUiUpdates", "updateIntervalSeconds", "options",
+}  # fmt: skip
+
+
+def test_what_is_provisioned_has_the_keys_grafana_documents():
+    for source in SOURCES.values():
+        assert set(source) <= SOURCE_KEYS
+        assert {"name", "uid", "type", "access", "url"} <= set(source)
+        assert set(source["jsonData"]) <= JSON_KEYS[source["type"]]
+    assert [source["name"] for source in SOURCES.values() if source.get("isDefault")] == ["Prometheus"]
+    assert SOURCES["skyledger-prometheus"]["jsonData"]["alertmanagerUid"] in SOURCES
+    for path in FOLDER.rglob("*.yaml"):
+        document = yaml.safe_load(path.read_text())
+        assert document.pop("apiVersion") == 1
+        assert set(document) <= {"datasources", "providers"}
+        for provider in document.get("providers", ()):
+            assert set(provider) == PROVIDER_KEYS
+            assert set(provider["options"]) == {"path", "foldersFromFilesStructure"}
+
+
 def test_the_database_is_reached_over_tls_alone_as_a_reader():
     source = SOURCES["skyledger-postgresql"]
     assert source["jsonData"]["sslmode"] == "verify-full"

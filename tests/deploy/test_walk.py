@@ -100,6 +100,10 @@ def everything_is_watched(place):
     for query in ("skyledger_ingest_connected == 1", "skyledger_station_known", 'ALERTS{alertname="Watching"}'):
         line = ask.format(query).replace("'", "'\\''")
         typed(place, f"timeout 120 sh -c 'until {line}; do sleep 2; done'")
+    listening = typed(place, "cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == \"0A\" {print $2}'").split()
+    assert {address for address in listening if address[-4:] in {"2382", "2385", "24F8"}} == {  # 9090, 9093, 9464
+        f"0100007F:{port}" for port in ("2382", "2385", "24F8")
+    }
     said = typed(place, "journalctl -o cat -u skyledger-qc -u skyledger-maintain | grep -v systemd")
     assert "event=maintained" in said
 

@@ -132,9 +132,15 @@ class Watched:
         whole += " JOIN instrument i ON i.id = c.instrument_id WHERE i.name = 'simulated'"
         until(lambda: network.query(whole)[0][0], "all readings are there", seconds=120)
         until(lambda: network.query("SELECT count(*) > 10 FROM preview_hour")[0][0], "previews are there")
-        self._decide()
         qc.run_once(self.dsn("jobs"), series())
+        self._decide()
+        until(self._evaluated_again, "hours are evaluated again after the decision")
         self._invert()
+
+    def _evaluated_again(self):
+        qc.run_once(self.dsn("jobs"), series())
+        twice = "SELECT time FROM hour WHERE species = 'co2' AND time < now() - interval '1 day'"
+        return self.network.query(f"{twice} GROUP BY time HAVING count(*) > 1")
 
     def dsn(self, name):
         return conninfo.make_conninfo(self.network.dsn, options=f"-c role={name}")
