@@ -198,6 +198,8 @@ def test_what_repeats_itself_is_written_once_and_counted(limited):
         ("cannot connect: 0", None),
         ("cannot connect: 58", "58"),
     ]
+    seen = record("cannot connect", repeated=58)
+    assert logs.Sentence().format(seen).endswith("WARNING ingest.test: cannot connect (repeated 58 times)")
     # While it lasts, a line a minute; when it has ended and comes again, at once.
     handler.handle(record("cannot connect: %s", 59, event="broker_unreachable"))
     assert len(lines()) == 2

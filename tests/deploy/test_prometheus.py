@@ -208,7 +208,8 @@ CASES = {
     ),
     "JobStopped": Case(
         ingest("feed_moved_timestamp_seconds", "0x90", 'consumer="qc"'),
-        ingest("feed_moved_timestamp_seconds", "0+60x90", 'consumer="qc"'),
+        ingest("feed_moved_timestamp_seconds", "0+60x90", 'consumer="qc"')  # somebody's notebook may stop
+        | ingest("feed_moved_timestamp_seconds", "0x90", 'consumer="notebook"'),
         71, 70, "Job qc has not looked for what is new for 1h 11m 0s", {"consumer": "qc"},
     ),
     "JobNeverRun": Case(
