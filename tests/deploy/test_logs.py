@@ -95,7 +95,7 @@ def test_a_traceback_is_in_one_line():
     made = record("lost")
     with pytest.raises(ValueError, match="two") as caught:
         int("two\nlines")
-    made.exc_info = caught._excinfo
+    made.exc_info = (caught.type, caught.value, caught.tb)
     fields = parsed(logs.Logfmt().format(made))
     assert fields["trace"].startswith("Traceback (most recent call last):\n")
     assert fields["trace"].endswith(r"ValueError: invalid literal for int() with base 10: 'two\nlines'")
