@@ -18,9 +18,11 @@ _WORKER = (
     " export SKYLEDGER_DSN=postgresql://incoming:$P@localhost/skyledger; timeout --preserve-status -s TERM 8 "
 )
 _TLS = "--ca ca.crt --cert ingest-1/ingest-1.crt --key ingest-1/ingest-1.key --client-id ingest-1"
-_AGAIN = (
-    "systemctl start skyledger-ingest@ingest-1;"
-    " timeout 60 sh -c 'until curl -fs http://127.0.0.1:9464/readyz; do sleep 1; done';"
+_AGAIN = (  # with a new password, for the page has given the worker's user another
+    f"P=$({_OWNER}skyledger db user incoming --role ingest);"
+    ' sed -i "s|//incoming:.*@|//incoming:$P@|" /etc/skyledger/ingest-1.env;'
+    " systemctl restart skyledger-ingest@ingest-1;"
+    " timeout 60 sh -c 'until curl -fs http://127.0.0.1:9464/readyz; do sleep 1; done'; "
 )
 
 WALKED = {
