@@ -2,6 +2,8 @@
 
 import sys
 
+from deploy import logs
+
 PACKAGES = ("station_agent", "ingest", "qc", "inversion", "deploy")
 INSTALL = "pip install 'skyledger[server,science,local]'"
 INTERRUPTED = 130
@@ -16,20 +18,16 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in PACKAGES:
             raise
-        _complain(f"this command needs the Python package {error.name}, which is not installed: {INSTALL}")
+        logs.complain(f"this command needs the Python package {error.name}, which is not installed: {INSTALL}")
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in PACKAGES:
             raise
-        _complain(str(error))
+        logs.complain(str(error))
         return 1
     return 0
-
-
-def _complain(sentence: str) -> None:
-    sys.stderr.write(f"skyledger: {sentence}\n")
 
 
 if __name__ == "__main__":

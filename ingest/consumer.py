@@ -150,6 +150,10 @@ class Consumer:
     tally: Tally = field(init=False, default_factory=Tally)
     stations: Stations = field(init=False, default_factory=Stations)
     waits: Waits = field(init=False, default_factory=Waits)
+    turned: float | None = field(init=False, default=None)
+    """When the broker's thread last looked around, of the monotonic clock, s; None before it runs."""
+    last_commit: float | None = field(init=False, default=None)
+    """When messages were last committed, s since 1970."""
     _inbox: Inbox = field(init=False)
     _outbox: deque[list[Delivery]] = field(init=False, default_factory=deque)
     _unacknowledged: deque[Delivery] = field(init=False, default_factory=deque)
@@ -245,6 +249,7 @@ class Consumer:
     def _serve(self, stop: threading.Event, workers: Sequence[threading.Thread]) -> None:
         backoff, next_try = 0.0, 0.0
         while not self._finished(stop, workers):
+            self.turned = time.monotonic()
             if self._client.socket() is None:
                 if time.monotonic() >= next_try and not self._inbox.full and self._connect():
                     backoff = 0.0
@@ -283,7 +288,13 @@ class Consumer:
         try:
             self._client.connect(self.host, self.port, keepalive=KEEPALIVE)
         except (OSError, ValueError) as error:
-            log.warning("cannot connect to the broker %s:%d: %s", self.host, self.port, error)
+            log.warning(
+                "cannot connect to the broker %s:%d: %s",
+                self.host,
+                self.port,
+                error,
+                extra={"event": "broker_unreachable"},
+            )
             return False
         return True
 
@@ -313,10 +324,18 @@ class Consumer:
 
     def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            log.warning("the broker %s:%d refuses us: %s", self.host, self.port, reason)
+            log.warning(
+                "the broker %s:%d refuses us: %s", self.host, self.port, reason, extra={"event": "broker_refuses"}
+            )
             return
         self.tally.connections += 1
-        log.info("connected to the broker %s:%d as %s", self.host, self.port, self.client_id)
+        log.info(
+            "connected to the broker %s:%d as %s",
+            self.host,
+            self.port,
+            self.client_id,
+            extra={"event": "broker_connected"},
+        )
         share = f"$share/{self.group}/" if self.group else ""
         client.subscribe([(f"{share}{wire.ROOT}/{levels}", 1) for levels in SHARED])
         client.subscribe([(f"{wire.ROOT}/{levels}", 1) for levels in OWN])
@@ -325,7 +344,13 @@ class Consumer:
         # What was not acknowledged on this connection is delivered again on the next.
         self._unacknowledged.clear()
         if not self._stopping.is_set():
-            log.warning("the connection to the broker %s:%d ended: %s", self.host, self.port, reason)
+            log.warning(
+                "the connection to the broker %s:%d ended: %s",
+                self.host,
+                self.port,
+                reason,
+                extra={"event": "broker_lost"},
+            )
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
         self._sending.discard(mid)
@@ -338,7 +363,7 @@ class Consumer:
         try:
             topic = wire.parse_topic(message.topic)
         except (WireError, UnicodeDecodeError) as error:
-            log.warning("a message is left out: %s", error)
+            log.warning("a message is left out: %s", error, extra={"event": "topic_unknown"})
             delivery.done = True
             return
         payload = bytes(message.payload)
@@ -385,7 +410,10 @@ class Consumer:
                 self._outbox.append(deliveries)
                 self._ring()
         except _Stopped:
-            log.warning("stopped while the database was away; what was not written comes again")
+            log.warning(
+                "stopped while the database was away; what was not written comes again",
+                extra={"event": "stopped_unwritten"},
+            )
         except Exception as error:  # noqa: BLE001 whatever it is, `run` raises it
             self._failure = error
         finally:
@@ -402,6 +430,7 @@ class Consumer:
         with self._lock:
             self.tally.count(entered)
             self.waits.add(now - delivery.arrived for delivery in deliveries)
+            self.last_commit = time.time()
         self.stations.note(entered)
 
     def _pause(self, seconds: float, *, idle: bool) -> None:

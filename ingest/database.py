@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final
 
@@ -15,15 +18,28 @@ Connection = psycopg.Connection[Any]
 _ALIVE: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 
 
-def connect(dsn: str) -> Connection:
+def connect(dsn: str, *, seconds: int = 10) -> Connection:
     """Return a connection as the store wants it: autocommit, UTC, noticing within a minute that its peer is gone.
+
+    Parameters
+    ----------
+    dsn
+        The database.
+    seconds
+        How long it may take, s, where the address does not say (connect_timeout).
 
     Raises
     ------
     StoreError
-        The database cannot be reached.
+        The database cannot be reached, or its address not be read.
     """
-    alive = conninfo.make_conninfo(dsn, **{"connect_timeout": 10, **_ALIVE, **conninfo.conninfo_to_dict(dsn)})
+    try:
+        alive = conninfo.make_conninfo(dsn, **{"connect_timeout": seconds, **_ALIVE, **conninfo.conninfo_to_dict(dsn)})
+    except psycopg.ProgrammingError:  # libpq's sentence quotes the address, which may hold a password
+        raise StoreError(
+            "the address of the database cannot be read: expected postgresql://USER:PASSWORD@HOST/DATABASE or"
+            " 'host=HOST dbname=DATABASE user=USER'; check --dsn or SKYLEDGER_DSN (not shown: it may hold a password)"
+        ) from None
     try:
         conn: Connection = psycopg.connect(alive, autocommit=True)
     except psycopg.OperationalError as error:
@@ -31,6 +47,12 @@ def connect(dsn: str) -> Connection:
         raise StoreError(f"cannot connect to the database: {said}; is it running, is --dsn right?") from error
     conn.execute("SET timezone = 'UTC'; SET client_min_messages = warning")
     return conn
+
+
+def cut(conn: Connection) -> None:
+    """Cut the line to the server, so that what waits for it fails; called from another thread."""
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(conn.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 class Level(StrEnum):

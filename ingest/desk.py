@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +13,7 @@ from typing import Final
 
 import psycopg
 
+from ingest.database import cut
 from ingest.errors import MigrationError
 from ingest.gather import Delivery
 from ingest.store import Connection, Entered, Writer, connect, passing
@@ -78,7 +77,12 @@ class Desk:
                 self._since = float("inf")
                 self.close()
                 failures += 0 if passing(error) else 1
-                log.warning("%d messages wait, the database cannot be written now: %s", len(deliveries), error)
+                log.warning(
+                    "%d messages wait, the database cannot be written now: %s",
+                    len(deliveries),
+                    error,
+                    extra={"event": "database_unwritable"},
+                )
                 if failures >= _STUBBORN:
                     self._write_singly(deliveries, error)
                     return
@@ -95,7 +99,11 @@ class Desk:
         it is sent.
         """
         if now - self._since > self._patience:
-            log.warning("a write has come to no end in %.0f s and is begun again", self._patience)
+            log.warning(
+                "a write has come to no end in %.0f s and is begun again",
+                self._patience,
+                extra={"event": "write_stuck"},
+            )
             self._patience = min(2 * self._patience, MAX_STALL)
             self.interrupt()
 
@@ -108,8 +116,7 @@ class Desk:
         with suppress(psycopg.Error):
             conn.cancel_safe(timeout=CANCEL)
             return
-        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(conn.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
+        cut(conn)
 
     def _write_singly(self, deliveries: Sequence[Delivery], error: Exception) -> None:
         """Find the message that cannot even be kept aside; it stays with its station."""
@@ -117,7 +124,13 @@ class Desk:
             for delivery in deliveries:
                 self.write([delivery])
         elif (said := deliveries[0].contents) is not None:
-            log.error("message %s of %r cannot be kept: %s", said.message.digest, said.message.station, error)
+            log.error(
+                "message %s of %r cannot be kept: %s",
+                said.message.digest,
+                said.message.station,
+                error,
+                extra={"event": "message_unkeepable", "station": said.message.station},
+            )
 
     def _write(self, deliveries: Sequence[Delivery]) -> None:
         writer = self._open()

@@ -1,4 +1,4 @@
-"""Figures of a running consumer in Prometheus's format, over HTTP.
+"""Figures of a running consumer in Prometheus's format.
 
 What is counted per station comes from the consumer that stored it: with several workers on one subscription take
 ``sum by (station)`` of what is counted and ``max by (station)`` of times.
@@ -7,13 +7,12 @@ What is counted per station comes from the consumer that stored it: with several
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -37,7 +36,8 @@ MOST_BEHIND: Final = 100_000
 _ASIDE: Final = "SELECT station, count(*) FROM message WHERE state = 'aside' GROUP BY station"
 _FEED: Final = """
 SELECT consumer, (SELECT count(*) FROM (
-    SELECT FROM message WHERE state = 'stored' AND readings > 0 AND xid >= c.xid LIMIT %s) AS m)
+    SELECT FROM message WHERE state = 'stored' AND readings > 0 AND xid >= c.xid LIMIT %s) AS m),
+    extract(epoch FROM moved)::float8
 FROM feed_cursor c"""
 
 _OF_STATUS: Final = (
@@ -51,38 +51,6 @@ _OF_STATUS: Final = (
     ("status_timestamp_seconds", ("time",), 1e-3, "When the station said all this, by its own clock, since 1970."),
 )
 """Name -> where it stands in a station's status, factor, help."""
-
-
-@contextmanager
-def served(consumer: Consumer, host: str, port: int) -> Iterator[int]:
-    """Serve a consumer's figures at ``/metrics`` as long as the context lasts, and give the port.
-
-    Parameters
-    ----------
-    consumer
-        It may not run yet.
-    host, port
-        Where; port 0 takes a free one.
-
-    Raises
-    ------
-    StoreError
-        The address cannot be listened at.
-    """
-    registry = CollectorRegistry()
-    figures = Figures(consumer)
-    registry.register(figures)
-    try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        raise StoreError(f"metrics cannot be served at {host}:{port}: {error.strerror or error}") from error
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        figures.close()
 
 
 class Figures(Collector):
@@ -99,9 +67,14 @@ class Figures(Collector):
         self._conn: psycopg.Connection[Any] | None = None
         self._asked: float | None = None
         self._from_database: list[Metric] = []
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Give the connection back."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._conn is not None:
             self._conn.close()
             self._conn = None
@@ -130,16 +103,20 @@ class Figures(Collector):
         yield _gauge("ingest_waiting_rows", "What waits to be written, in rows.", None, consumer.waiting_rows)
         about = "Age of the oldest message the broker has not been told is stored."
         yield _gauge("ingest_oldest_unacknowledged_seconds", about, None, consumer.oldest_unacknowledged_s)
+        if consumer.last_commit is not None:
+            about = "When messages were last committed, since 1970."
+            yield _gauge("ingest_last_commit_timestamp_seconds", about, None, consumer.last_commit)
         yield _histogram(consumer.waits)
 
     # --- the database -------------------------------------------------------------------------
 
     def _database(self) -> list[Metric]:
         """Return what only the database knows, asked now and then."""
-        if self._asked is None or time.monotonic() - self._asked >= ASK_S:
-            self._from_database = self._ask()
-            self._asked = time.monotonic()
-        return self._from_database
+        with self._lock:  # two may ask at once
+            if self._asked is None or time.monotonic() - self._asked >= ASK_S:
+                self._from_database = self._ask()
+                self._asked = time.monotonic()
+            return self._from_database
 
     def _ask(self) -> list[Metric]:
         try:
@@ -148,15 +125,26 @@ class Figures(Collector):
                 self._conn.execute("SET statement_timeout = '5s'")
             self._consumer.stations.learn(self._conn)
             aside = dict(self._conn.execute(_ASIDE).fetchall())
-            behind = dict(self._conn.execute(_FEED, [MOST_BEHIND]).fetchall())
+            jobs = self._conn.execute(_FEED, [MOST_BEHIND]).fetchall()
         except (psycopg.Error, StoreError) as error:
-            log.warning("the database cannot be asked for metrics: %s", error)
-            self.close()
+            log.warning("the database cannot be asked for metrics: %s", error, extra={"event": "database_unanswered"})
+            self._close()
             return [_gauge("database_up", "Whether the database answers.", None, 0)]
         return [
             _gauge("database_up", "Whether the database answers.", None, 1),
             _gauge("aside_messages", "Messages kept aside, to be mended.", "station", aside),
-            _gauge("feed_behind_messages", f"Messages a job has not seen, up to {MOST_BEHIND}.", "consumer", behind),
+            _gauge(
+                "feed_behind_messages",
+                f"Messages a job has not seen, up to {MOST_BEHIND}.",
+                "consumer",
+                {name: behind for name, behind, _ in jobs},
+            ),
+            _gauge(
+                "feed_moved_timestamp_seconds",
+                "When a job last looked for what is new, since 1970.",
+                "consumer",
+                {name: moved for name, _, moved in jobs},
+            ),
         ]
 
 

@@ -56,4 +56,6 @@ class Roller:
                     self.rounds += 1
             except (psycopg.Error, StoreError) as error:
                 if not self._stopping.is_set():
-                    log.warning("previews wait, the database cannot be asked now: %s", error)
+                    log.warning(
+                        "previews wait, the database cannot be asked now: %s", error, extra={"event": "previews_wait"}
+                    )

@@ -285,6 +285,7 @@ class Writer:
                 "until then what of it cannot be stored is not acknowledged",
                 "stations that are not in the catalogue have" if account == _STRANGERS else f"station {account!r} has",
                 self.aside_quota,
+                extra={"event": "aside_quota_full", "station": account},
             )
         return kept, refused
 
@@ -345,7 +346,12 @@ class Writer:
         except Exception as error:
             if passing(error) or (len(said) == 1 and said[0].reason is not None):
                 raise
-            log.warning("a transaction of %d messages failed: %s", len(said), clean(str(error)))
+            log.warning(
+                "a transaction of %d messages failed: %s",
+                len(said),
+                clean(str(error)),
+                extra={"event": "transaction_failed"},
+            )
             half = len(said) // 2
             if half:
                 yield from self._halving(said[:half], ids)

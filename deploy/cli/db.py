@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from deploy import logs
 from deploy.errors import DeployError
 from deploy.options import Dsn
 
@@ -72,8 +73,9 @@ def maintain(
     """Prepare the days to come, compress old readings and let the oldest go; once a day is enough."""
     from ingest.maintain import maintain as run  # noqa: PLC0415  needs the extra server
 
+    logs.start(steady=False, secrets=logs.secrets_of(dsn))
     for sentence in run(dsn, keep_days=keep_days, compress_after_days=compress_after_days):
-        typer.echo(sentence)
+        logs.say(sentence, event="maintained")
 
 
 @app.command()

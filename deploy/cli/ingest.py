@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from deploy import logs
 from deploy.errors import DeployError
 from deploy.options import Dsn
 
@@ -56,16 +57,20 @@ def run(  # noqa: PLR0913  a command's options
         float, typer.Option(min=0, help="Seconds between two refreshments of the previews for screens; 0: none.")
     ] = 60,
     metrics: Annotated[
-        str | None, typer.Option(help="Serve Prometheus metrics there, as 127.0.0.1:9464.", show_default=False)
+        str | None,
+        typer.Option(help="Serve /metrics, /healthz and /readyz there, as 127.0.0.1:9464.", show_default=False),
+    ] = None,
+    metrics_name: Annotated[
+        list[str] | None, typer.Option(help="A name with dots they are asked for by, beside this machine's own.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log warnings only.")] = False,
 ) -> None:
     """Write everything stations send into the database until Ctrl-C or SIGTERM."""
     from ingest.consumer import Access, Consumer  # noqa: PLC0415  needs the extra server
 
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    password = os.environ.get(PASSWORD_VARIABLE)
+    level = logging.WARNING if quiet else logging.INFO
+    logs.start(steady=True, level=level, secrets=logs.secrets_of(dsn, password))
     host, port = address(broker)
     consumer = Consumer(
         dsn=dsn,
@@ -75,7 +80,7 @@ def run(  # noqa: PLR0913  a command's options
         group=group,
         writers=connections,
         previews=previews or None,
-        access=Access(username, os.environ.get(PASSWORD_VARIABLE), tls(ca, cert, key)),
+        access=Access(username, password, tls(ca, cert, key)),
         aside_quota=int(aside_quota_mb * 1e6),
     )
     stop = threading.Event()
@@ -85,15 +90,16 @@ def run(  # noqa: PLR0913  a command's options
     sys.setswitchinterval(0.0005)
     with contextlib.ExitStack() as stack:
         if metrics is not None:
-            from ingest.metrics import served  # noqa: PLC0415  a web server
+            from ingest.endpoints import served  # noqa: PLC0415  a web server
 
             at = address(metrics, what="metrics address", default=METRICS_PORT)
-            stack.enter_context(served(consumer, *at))
+            stack.enter_context(served(consumer, *at, names=metrics_name or ()))
         consumer.run(stop)
     tally = consumer.tally
-    typer.echo(
+    logs.say(
         f"{tally.stored} messages stored, {tally.aside} kept aside, {tally.repeated} had come before; "
-        f"readings: {tally.rows_new} new, {tally.rows_same} there already, {tally.rows_aside} kept aside."
+        f"readings: {tally.rows_new} new, {tally.rows_same} there already, {tally.rows_aside} kept aside.",
+        event="stopped",
     )
 
 

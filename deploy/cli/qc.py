@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy import logs
 from deploy.errors import DeployError
 from deploy.options import Dsn, Who
 
@@ -47,6 +48,7 @@ def run(
     from deploy.jobs import qc  # noqa: PLC0415
     from ingest import read  # noqa: PLC0415
 
+    logs.start(steady=watch, secrets=logs.secrets_of(dsn))
     series = qc.network_configuration(config)
     if (start is None) != (end is None):
         given, other = ("--from", "--to") if end is None else ("--to", "--from")
@@ -221,6 +223,8 @@ def import_ledger(
 
 def _say(results: "list[SeriesResult]", *, otherwise: str = "") -> None:
     for result in results:
-        typer.echo(str(result))
+        failed = result.hours is None
+        event = "not_evaluated" if failed else "evaluated"
+        logs.say(str(result), event=event, warning=failed, station=result.station, inlet=result.inlet)
     if otherwise and not results:
-        typer.echo(otherwise)
+        logs.say(otherwise, event="nothing_new")

@@ -18,12 +18,28 @@ _WORKER = (
     " export SKYLEDGER_DSN=postgresql://incoming:$P@localhost/skyledger; timeout --preserve-status -s TERM 8 "
 )
 _TLS = "--ca ca.crt --cert ingest-1/ingest-1.crt --key ingest-1/ingest-1.key --client-id ingest-1"
+_AGAIN = (  # with a new password, for the page has given the worker's user another
+    f"P=$({_OWNER}skyledger db user incoming --role ingest);"
+    ' sed -i "s|//incoming:.*@|//incoming:$P@|" /etc/skyledger/ingest-1.env;'
+    " systemctl restart skyledger-ingest@ingest-1;"
+    " timeout 60 sh -c 'until curl -fs http://127.0.0.1:9464/readyz; do sleep 1; done'; "
+)
 
 WALKED = {
     "skyledger station add": ("cd /etc/skyledger; {}", 0),
     "skyledger pki ": ("cd /etc/skyledger; {}", 0),
     "skyledger db ": (_OWNER + "{}", 0),
     "skyledger ingest run": (_WORKER + "{}", 0),
+    "apt-get install": ("{}", 0),
+    "install -m 644 prometheus/": ("cd /root/files; {}", 0),
+    "sed -i ": ("{}", 0),
+    "promtool check ": ("{}", 0),
+    "amtool check-config ": ("{}", 0),
+    "echo 'ARGS=": ("{}", 0),
+    "systemctl reset-failed prometheus": ("{}", 0),
+    "systemctl restart prometheus": ("{}", 0),
+    "curl ": (_AGAIN + "{}", 0),
+    "journalctl ": ("{}", 0),
 }
 """How the walk types what stands outside the first section: who types it and where, and how it ends."""
 

@@ -83,6 +83,33 @@ def test_every_secret_is_a_file_and_every_one_is_used():
     assert not re.search(r"(?i)password:\s*\S", text.replace("PASSWORD__FILE", "").replace("PASSWORD_FILE", ""))
 
 
+def addresses(node):
+    """Every host:port in the files of Prometheus."""
+    if isinstance(node, dict):
+        return [one for key, value in node.items() for one in (value if key == "targets" else addresses(value))]
+    return [one for value in node for one in addresses(value)] if isinstance(node, list) else []
+
+
+def test_prometheus_asks_and_tells_services_there_are():
+    settings = yaml.safe_load((FOLDER / "prometheus/prometheus.yml").read_text())
+    found = set(addresses(settings))
+    assert found == {"ingest:9464", "alertmanager:9093"}
+    for address in found:
+        name, _, port = address.partition(":")
+        assert set(SERVICES[name]["networks"]) & set(SERVICES["prometheus"]["networks"])
+        assert port in str(SERVICES[name])
+    secrets = {f"/run/secrets/{secret}" for secret in SERVICES["alertmanager"]["secrets"]}
+    routing = yaml.safe_load((FOLDER / "prometheus/alertmanager.yml").read_text())
+    assert routing["global"]["smtp_auth_password_file"] in secrets
+    assert routing["global"]["smtp_require_tls"] is True
+
+
+def test_the_worker_is_asked_whether_it_does_its_work():
+    (address,) = re.findall(r"http://127\.0\.0\.1:(\d+/\w+)", " ".join(SERVICES["ingest"]["healthcheck"]["test"]))
+    assert address == "9464/readyz"
+    assert "--metrics=0.0.0.0:9464" in SERVICES["ingest"]["command"]
+
+
 def test_what_it_mounts_is_there_or_is_said_to_be_made():
     sources = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())]
     sources += [secret["file"] for secret in COMPOSE["secrets"].values()]

@@ -67,6 +67,7 @@ def test_from_nothing_to_a_first_reading_and_all_else_on_the_page(wheels):
                 if command.text.startswith("skyledger ingest run"):  # goes on until it is stopped
                     assert "connected to the broker mqtt.example.org:8883" in said
                     assert "messages stored" in said
+        everything_is_watched(place)
         by_hand(place)
         typed(place, "apt-get install -y --no-install-recommends docker-compose")
         typed(place, "cd /root/files; docker-compose -f compose.yaml config -q")
@@ -93,6 +94,20 @@ def everything_runs(place):
     # The keys and passwords are their users' and root's alone.
     for secret in ("ingest-1.env", "qc.env", "pki/ca.key", "ingest-1/ingest-1.key"):
         typed(place, f"runuser -u skyledger-qc -- cat /etc/skyledger/{secret}", ends=1)
+
+
+def everything_is_watched(place):
+    """Assert that Prometheus, as the page made it, has the worker's figures and the rules, and the log is of lines."""
+    ask = "curl -fsS -G http://127.0.0.1:9090/api/v1/query --data-urlencode 'query={}' | grep -q value"
+    for query in ("skyledger_ingest_connected == 1", "skyledger_station_known", 'ALERTS{alertname="Watching"}'):
+        line = ask.format(query).replace("'", "'\\''")
+        typed(place, f"timeout 120 sh -c 'until {line}; do sleep 2; done'")
+    listening = typed(place, "cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == \"0A\" {print $2}'").split()
+    assert {address for address in listening if address[-4:] in {"2382", "2385", "24F8"}} == {  # 9090, 9093, 9464
+        f"0100007F:{port}" for port in ("2382", "2385", "24F8")
+    }
+    said = typed(place, "journalctl -o cat -u skyledger-qc -u skyledger-maintain | grep -v systemd")
+    assert "event=maintained" in said
 
 
 def by_hand(place):

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest import metrics
+from ingest import endpoints, feed, metrics
 from ingest.consumer import Consumer
 from ingest.database import connect
 from ingest.errors import StoreError
@@ -50,7 +50,7 @@ def test_what_a_consumer_does_is_told(plain_store, broker, monkeypatch):
     batches = [batch(samples(20, first=now + 20 * k), spool="m", seq=k + 1) for k in range(3)]
     with (
         consuming(plain_store, broker) as consumer,
-        metrics.served(consumer, "127.0.0.1", 0) as port,
+        endpoints.served(consumer, "127.0.0.1", 0) as port,
         station(broker) as one,
         station(broker, "nobody") as stranger,
     ):
@@ -74,6 +74,7 @@ def test_what_a_consumer_does_is_told(plain_store, broker, monkeypatch):
     assert rows["new",] == told["skyledger_station_readings_total"]["lin-an",] == 3 * 20 * 4
     assert told["skyledger_station_messages_total"]["lin-an",] == 3
     assert told["skyledger_ingest_wait_seconds_count"] == {(): 6}
+    assert 0 <= time.time() - told["skyledger_ingest_last_commit_timestamp_seconds"][()] < 120
     assert 80 < told["skyledger_station_lag_seconds"]["lin-an",] < 200
     assert told["skyledger_aside_messages"] == {("lin-an",): 1, ("nobody",): 1}
     assert told["skyledger_database_up"] == {(): 1}
@@ -87,6 +88,17 @@ def test_what_a_consumer_does_is_told(plain_store, broker, monkeypatch):
     # Who is in the catalogue is known, heard or not; who came to it since the consumer started too.
     assert told["skyledger_station_known"] == dict.fromkeys([("lin-an",), ("wuhan",), ("tai-an",), ("new",)], 1)
     assert set(told["skyledger_station_last_message_timestamp_seconds"]) == {("lin-an",)}
+
+
+def test_when_a_job_last_looked_is_told(plain_store):
+    consumer = Consumer(dsn=plain_store, host="127.0.0.1", port=9)
+    with connect(plain_store) as conn, conn.transaction():
+        feed.changes(conn, "qc")
+    with endpoints.served(consumer, "127.0.0.1", 0) as port:
+        told = figures(port)
+    assert told["skyledger_feed_behind_messages"] == {("qc",): 0}
+    assert 0 <= time.time() - told["skyledger_feed_moved_timestamp_seconds"]["qc",] < 120
+    assert "skyledger_ingest_last_commit_timestamp_seconds" not in told  # nothing has been committed
 
 
 def test_a_consumer_that_starts_knows_when_stations_were_heard(plain_store, broker):
@@ -106,7 +118,7 @@ def test_a_consumer_that_starts_knows_when_stations_were_heard(plain_store, brok
 
 def test_without_the_database_the_rest_is_told():
     consumer = Consumer(dsn="host=127.0.0.1 port=9 dbname=none", host="127.0.0.1", port=9)
-    with metrics.served(consumer, "127.0.0.1", 0) as port:
+    with endpoints.served(consumer, "127.0.0.1", 0) as port:
         told = figures(port)
     assert told["skyledger_database_up"] == {(): 0}
     assert told["skyledger_ingest_connected"] == {(): 0}
@@ -116,9 +128,9 @@ def test_without_the_database_the_rest_is_told():
 def test_an_address_that_is_taken_is_said():
     consumer = Consumer(dsn="", host="127.0.0.1")
     with (
-        metrics.served(consumer, "127.0.0.1", 0) as port,
+        endpoints.served(consumer, "127.0.0.1", 0) as port,
         pytest.raises(StoreError, match=rf"metrics cannot be served at 127.0.0.1:{port}: Address already in use"),
-        metrics.served(consumer, "127.0.0.1", port),
+        endpoints.served(consumer, "127.0.0.1", port),
     ):
         pass
 

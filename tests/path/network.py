@@ -81,10 +81,13 @@ class Network:
     # --- processes
 
     def start(self, name: str, *command: str) -> subprocess.Popen:
-        log = (self._folder / f"{name}.log").open("ab")
-        with log:
+        return self.run(name, [sys.executable, "-m", *command])
+
+    def run(self, name: str, command: list[str]) -> subprocess.Popen:
+        """Start any program."""
+        with (self._folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *command], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
             )
         return self.processes[name]
 
