@@ -89,3 +89,21 @@ def restore(
     time: datetime | None = None if until is None else instant(until)
     for sentence in run(Folder(folder), to, Wish(time, base, programs)):
         typer.echo(sentence)
+
+
+@app.command()
+def export(dsn: Dsn, folder: Annotated[Path, typer.Argument(help="A folder that is not there yet.")]) -> None:
+    """Write the small tables (catalogue, ledgers, events, runs, inventories) as CSV that needs no skyledger."""
+    from ingest.dump import export as run  # noqa: PLC0415  needs the extra server
+
+    rows = run(dsn, folder)
+    typer.echo(f"{folder}: {sum(rows.values())} rows of {len(rows)} tables")
+
+
+@app.command("import")
+def import_(dsn: Dsn, folder: Annotated[Path, typer.Argument(help="As `export` wrote it.")]) -> None:
+    """Bring exported tables into a migrated database that holds nothing yet: all of them or nothing."""
+    from ingest.dump import restore as run  # noqa: PLC0415  needs the extra server
+
+    rows = run(dsn, folder)
+    typer.echo(f"{sum(rows.values())} rows of {len(rows)} tables were brought in from {folder}")
