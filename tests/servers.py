@@ -162,12 +162,13 @@ def _lent(root: Path, system: Path) -> Path:
     return bindir
 
 
+def server_options(kind: str) -> dict[str, object]:
+    """Return what `Postgres` takes for a server of one kind: ``plain`` or ``timescale``."""
+    return {} if kind == "plain" else {"bindir": timescale_programs(), "settings": TIMESCALE_SETTINGS}
+
+
 @contextmanager
 def own_server(kind: str, folder: Path, **options: object) -> Iterator[Postgres]:
     """Running server that no other test shares: ``plain`` or ``timescale``."""
-    settings = dict(options.pop("settings", {}))  # type: ignore[call-overload]
-    if kind == "timescale":
-        options["bindir"] = timescale_programs()
-        settings |= TIMESCALE_SETTINGS
-    with Postgres(folder, settings=settings, **options) as server:  # type: ignore[arg-type]
+    with Postgres(folder, **server_options(kind), **options) as server:  # type: ignore[arg-type]
         yield server
