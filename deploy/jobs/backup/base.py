@@ -78,13 +78,12 @@ def backup(dsn: str, folder: Folder, settings: Settings) -> Iterator[str]:
 
 
 def _make(dsn: str, folder: Folder, tools: programs.Programs, *, rate: int | None) -> Base:
-    draft, log = folder.bases_in / f"{MAKING}-{os.getpid()}", folder.path / "backup.log"
+    draft = folder.bases_in / f"{MAKING}-{os.getpid()}"
     words = ["pg_basebackup", "--pgdata", str(draft), "--format=plain", "--wal-method=stream", "--checkpoint=fast"]
     words += ["--no-password", *([] if rate is None else [f"--max-rate={rate}M"])]
-    log.unlink(missing_ok=True)
     try:
-        tools.run(words, log=log, env=programs.environment(dsn, name=_NAME))
-        verify(draft, tools, log=log)
+        tools.run(words, env=programs.environment(dsn, name=_NAME))
+        verify(draft, tools)
         made = datetime.now(UTC)
         base = Base.read(draft, made)
         final = folder.bases_in / made.strftime(STAMP)
@@ -97,7 +96,7 @@ def _make(dsn: str, folder: Folder, tools: programs.Programs, *, rate: int | Non
     return Base(final, made, base.timeline, base.start, base.end, base.segment)
 
 
-def verify(folder: Path, tools: programs.Programs, *, log: Path) -> None:
+def verify(folder: Path, tools: programs.Programs) -> None:
     """Hold a base backup to its manifest: every file, its size and checksum, and its log.
 
     Raises
@@ -105,7 +104,7 @@ def verify(folder: Path, tools: programs.Programs, *, log: Path) -> None:
     DeployError
         Where it does not hold.
     """
-    tools.run(["pg_verifybackup", "--exit-on-error", str(folder)], log=log, env={**os.environ, "LC_ALL": "C"})
+    tools.run(["pg_verifybackup", "--exit-on-error", str(folder)], env={**os.environ, "LC_ALL": "C"})
 
 
 def _covered(folder: Folder, base: Base) -> str:

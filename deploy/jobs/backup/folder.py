@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -163,6 +165,7 @@ class Folder:
         """Remove what an earlier run that was ended left half made or half removed."""
         for folder in self.bases_in.glob(".*"):
             if folder.name.startswith((MAKING, REMOVING)):
+                _end(folder)
                 shutil.rmtree(folder, ignore_errors=True)
 
     def prune(self, keep: int) -> tuple[int, int]:
@@ -245,6 +248,14 @@ class Folder:
             )
         order = [*sorted(timeline for timeline in ends if timeline >= base.timeline), newest]
         return [(ends[old] // base.segment, new) for old, new in pairwise(order)]
+
+
+def _end(draft: Path) -> None:
+    """End the half of ``pg_basebackup`` that goes on where the other, and who started it, was killed."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(draft).encode() in entry.read_bytes().split(b"\0"):
+                os.kill(int(entry.parent.name), signal.SIGTERM)
 
 
 def _refuse(base: Base, timeline: int, number: int, beyond: dict[int, Path]) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,23 +51,26 @@ class Programs:
             env=env,
         )
 
-    def run(self, words: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
-        """Run one to its end.
+    def run(self, words: Sequence[str], *, env: Mapping[str, str]) -> None:
+        """Run one to its end; what it says goes to another disk than it may be filling.
 
         Raises
         ------
         DeployError
             Where it fails, with the end of what it said.
         """
-        start = log.stat().st_size if log.exists() else 0
-        child = self.start(words, log=log, env=env)
-        try:
-            child.wait()
-        except BaseException:
-            process.stop(child, PATIENCE, name=words[0])
-            raise
-        if child.returncode != 0:
-            raise DeployError(f"{words[0]} failed; it said:{process.tail(log, start=start)}")
+        with tempfile.TemporaryDirectory(prefix="skyledger-") as folder:
+            log = Path(folder) / words[0]
+            child = self.start(words, log=log, env=env)
+            try:
+                child.wait()
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)  # pg_basebackup has a child that would go on
+                process.stop(child, PATIENCE, name=words[0])
+                raise
+            if child.returncode != 0:
+                raise DeployError(f"{words[0]} failed; it said:{process.tail(log)}")
 
 
 def find(major: int, folder: Path | None = None) -> Programs:

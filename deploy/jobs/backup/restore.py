@@ -65,7 +65,7 @@ def restore(folder: Folder, to: Path, wish: Wish) -> Iterator[str]:
     chain = folder.chain(base)
     major = int((base.folder / "PG_VERSION").read_text())
     tools = programs.find(major, wish.programs)
-    verify(base.folder, tools, log=folder.path / "restore.log")
+    verify(base.folder, tools)
     who = server_account(to.parent)
     _require_readable(folder, who)
     _copy(base, to, who, _settings(folder, chain, wish.until))

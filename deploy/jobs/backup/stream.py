@@ -79,7 +79,7 @@ def _follow(dsn: str, folder: Folder, one: server.Server, stop: threading.Event,
     start = said.stat().st_size if said.exists() else 0
     slot = f"--slot={NAME}"
     try:
-        found.run(["pg_receivewal", "--create-slot", "--if-not-exists", "--no-loop", slot], log=said, env=env)
+        found.run(["pg_receivewal", "--create-slot", "--if-not-exists", "--no-loop", slot], env=env)
     except DeployError as error:
         log.warning("%s", _line(str(error)))
         return
