@@ -107,3 +107,12 @@ def import_(dsn: Dsn, folder: Annotated[Path, typer.Argument(help="As `export` w
 
     rows = run(dsn, folder)
     typer.echo(f"{sum(rows.values())} rows of {len(rows)} tables were brought in from {folder}")
+
+
+@app.command()
+def size(dsn: Dsn) -> None:
+    """Measure what each kind of row takes on disk, indexes included."""
+    from ingest.size import sizes  # noqa: PLC0415  needs the extra server
+
+    for one in sizes(dsn):
+        typer.echo(one)

@@ -20,7 +20,7 @@ from deploy import outputs
 from deploy.errors import DeployError
 from ingest.server import Server
 
-STAMP: Final = "%Y-%m-%dT%H%M%SZ"
+STAMP: Final = "%Y-%m-%dT%H%M%S.%fZ"
 PARTIAL: Final = ".partial"
 MAKING, REMOVING = ".making", ".removing"
 _SEGMENT: Final = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial)?")
