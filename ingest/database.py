@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final
 
@@ -31,6 +34,12 @@ def connect(dsn: str) -> Connection:
         raise StoreError(f"cannot connect to the database: {said}; is it running, is --dsn right?") from error
     conn.execute("SET timezone = 'UTC'; SET client_min_messages = warning")
     return conn
+
+
+def cut(conn: Connection) -> None:
+    """Cut the line to the server, so that what waits for it fails; called from another thread."""
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(conn.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 class Level(StrEnum):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,8 +13,10 @@ from typing import Final
 
 import psycopg
 
+from ingest.database import cut
 from ingest.errors import MigrationError
 from ingest.gather import Delivery
+from ingest.replication import Confirmation
 from ingest.store import Connection, Entered, Writer, connect, passing
 from ingest.watch import Stations
 
@@ -60,6 +60,7 @@ class Desk:
     pause: Callable[..., None]
     _conn: Connection | None = None
     _writer: Writer | None = None
+    _confirmation: Confirmation | None = None
     _today: str = ""
     _since: float = float("inf")
     """Since when it has been writing."""
@@ -108,8 +109,7 @@ class Desk:
         with suppress(psycopg.Error):
             conn.cancel_safe(timeout=CANCEL)
             return
-        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(conn.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
+        cut(conn)
 
     def _write_singly(self, deliveries: Sequence[Delivery], error: Exception) -> None:
         """Find the message that cannot even be kept aside; it stays with its station."""
@@ -129,6 +129,8 @@ class Desk:
         if not said:
             return
         entered = writer.write([d.contents for d in said if d.contents is not None])
+        assert self._confirmation is not None
+        self._confirmation.require(earlier=any(result.repeated for result in entered.results))
         for delivery, result in zip(said, entered.results, strict=True):
             delivery.outcome = result.outcome
         self.count(entered, said)
@@ -136,6 +138,7 @@ class Desk:
     def _open(self) -> Writer:
         if self._writer is None:
             self._conn = connect(self.dsn)
+            self._confirmation = Confirmation(self._conn)
             writer = Writer(self._conn, self.aside_quota)
             self.stations.learn(self._conn)
             self._writer = writer

@@ -7,6 +7,7 @@ from typing import Final
 
 import psycopg
 from psycopg import conninfo
+from psycopg.pq import PGconn, Ping
 
 from ingest.database import connect
 from ingest.errors import StoreError
@@ -45,6 +46,10 @@ def identify(dsn: str) -> Server:
         with psycopg.connect(conninfo.make_conninfo(dsn, replication="true"), autocommit=True) as conn:
             row = conn.execute("IDENTIFY_SYSTEM").fetchone()
             major = conn.info.server_version // 10_000
+    except psycopg.ProgrammingError:  # libpq's sentence quotes the address, which may hold a password
+        raise StoreError(
+            "--dsn cannot be read: expected postgresql://USER@HOST/DATABASE or 'host=HOST dbname=DATABASE'"
+        ) from None
     except psycopg.Error as error:
         said = " ".join(str(error).split())
         raise StoreError(
@@ -53,6 +58,14 @@ def identify(dsn: str) -> Server:
         ) from error
     assert row is not None
     return Server(str(row[0]), int(row[1]), major)
+
+
+def starting(dsn: str) -> bool:
+    """Whether the server is there, and lets nobody in yet: it replays its log, after a restore perhaps for long."""
+    try:
+        return PGconn.ping(conninfo.make_conninfo(dsn).encode()) == Ping.REJECT
+    except psycopg.ProgrammingError:
+        return False
 
 
 def require_one_place(dsn: str) -> None:

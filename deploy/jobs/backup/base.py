@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from deploy.jobs.backup.folder import MAKING, STAMP, Base, Folder
 from ingest import server
 
 _NAME: Final = "skyledger_backup"
+_PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ def backup(dsn: str, folder: Folder, settings: Settings) -> Iterator[str]:
     """
     if settings.keep is not None and settings.keep < 1:
         raise DeployError(f"--keep {settings.keep}: expected 1 or more")
+    if server.starting(dsn):
+        yield "the server is starting, and lets nobody in yet: waiting for it"
+        while server.starting(dsn):
+            time.sleep(_PAUSE_S)
     one = server.identify(dsn)
     server.require_one_place(dsn)
     tools = programs.find(one.major, settings.programs)
