@@ -75,7 +75,7 @@ def restore(folder: Folder, to: Path, wish: Wish) -> Iterator[str]:
         yield f"when it starts, the server replays {chain.files} files of the log, {end} (the last is {chain.last})"
     else:
         yield f"there is no stream of the log after it: what was stored after {base.made:%Y-%m-%d %H:%M:%S} UTC is lost"
-    yield f"start it: `systemctl start postgresql` where Debian runs it, else `{tools.folder}/pg_ctl -D {to} start`"
+    yield f"start it: `systemctl start postgresql@{major}-main` on Debian, else `{tools.folder}/pg_ctl -D {to} start`"
     yield "then stream its log again (`skyledger db wal`), and make a backup at once"
 
 
