@@ -240,9 +240,11 @@ def _read(conn: Connection, table: str, about: Mapping[str, Any], folder: Path) 
 def _continue(conn: Connection, table: str) -> None:
     """Let numbers go on after the highest that came in."""
     for column, sequence in conn.execute(_SEQUENCES, [table, table]).fetchall():
-        query = sql.SQL("SELECT setval(%s, max({})) FROM {} HAVING max({}) IS NOT NULL")
         name = sql.Identifier(column)
-        conn.execute(query.format(name, sql.Identifier(table), name), [sequence])
+        query = sql.SQL("SELECT setval(%s, max({})) FROM {} HAVING max({}) IS NOT NULL").format(
+            name, sql.Identifier(table), name
+        )
+        conn.execute(query, [sequence])
 
 
 def _put(path: Path, text: str) -> None:

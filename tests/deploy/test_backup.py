@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from psycopg.pq import PGconn, Ping
 from typer.testing import CliRunner
 
 from deploy.cli import app
@@ -220,6 +222,32 @@ def test_a_folder_is_one_servers_and_one_backup_at_a_time(server, backups):
         "backup", backups, "--dsn", server.dsn
     )
     assert "holds backups of another server" in refused("wal", backups, "--dsn", server.dsn)
+
+
+def test_a_server_that_still_replays_its_log_is_waited_for(server, folder, backups):
+    assert db("backup", backups, "--dsn", server.dsn)[0] == 0
+    dsn, cluster, go = server.dsn, folder / "postgres/cluster", folder / "postgres/go"
+    server.stop()
+    shutil.rmtree(cluster)
+    subprocess.run(["chown", "-R", cluster.parent.owner(), backups], check=True)
+    assert db("restore", backups, "--to", cluster)[0] == 0
+    with (cluster / "postgresql.auto.conf").open("a") as file:  # a log that takes long
+        file.write(f"restore_command = 'until test -e {go}; do sleep 0.1; done; exit 1'\n")
+    ended = threading.Event()
+    starting = threading.Thread(target=lambda: (server.start(), ended.wait()))  # it ends with who started it
+    starting.start()
+    try:
+        assert eventually(lambda: PGconn.ping(dsn.encode()) == Ping.REJECT)
+        line = [sys.executable, "-m", "deploy", "db", "backup", str(backups), "--dsn", dsn]
+        one = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        assert "lets nobody in yet: waiting for it" in one.stdout.readline()
+        go.touch()
+        assert "verified" in one.communicate(timeout=60)[0]
+        assert one.returncode == 0
+    finally:
+        go.touch()
+        ended.set()
+        starting.join()
 
 
 def test_programs_of_another_version_are_not_taken(server, backups, tmp_path):
