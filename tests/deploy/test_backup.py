@@ -264,6 +264,20 @@ def test_who_may_not_copy_the_server_is_told(server, backups):
         conn.execute("CREATE ROLE plain LOGIN")
     as_plain = server.dsn.replace("user=skyledger", "user=plain")
     assert "connect as postgres or as a user with REPLICATION" in refused("backup", backups, "--dsn", as_plain)
+    for command in ("backup", "wal"):
+        said = refused(command, backups, "--dsn", "postgresql://who:secret@[x/")
+        assert "--dsn cannot be read: expected postgresql://USER@HOST/DATABASE" in said
+        assert "secret" not in said
+
+
+def test_tables_in_other_places_are_not_copied_half(server, folder, backups):
+    place = folder / "elsewhere"
+    place.mkdir()
+    shutil.chown(place, (folder / "postgres").owner())
+    with psycopg.connect(server.dsn, autocommit=True) as conn:
+        conn.execute(f"CREATE TABLESPACE elsewhere LOCATION '{place}'")
+    assert "has tablespaces of its own (elsewhere)" in refused("backup", backups, "--dsn", server.dsn)
+    assert not backups.exists()
 
 
 def test_passwords_are_on_no_command_line():
