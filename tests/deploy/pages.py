@@ -25,7 +25,7 @@ WALKED = {
     "skyledger db restore": ("cd /; {}", 0),
     "skyledger db ": (_OWNER + "{}", 0),
     "systemctl ": ("{}", 0),
-    "cp postgresql/": ("cd /root/files; {}", 0),
+    "install ": ("cd /root/files; {}", 0),
     "mv /var/lib/postgresql": ("{}", 0),
     "su postgres ": ("cd /; {}", 0),
     "skyledger ingest run": (_WORKER + "{}", 0),
