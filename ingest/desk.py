@@ -16,6 +16,7 @@ import psycopg
 from ingest.database import cut
 from ingest.errors import MigrationError
 from ingest.gather import Delivery
+from ingest.replication import Confirmation
 from ingest.store import Connection, Entered, Writer, connect, passing
 from ingest.watch import Stations
 
@@ -59,6 +60,7 @@ class Desk:
     pause: Callable[..., None]
     _conn: Connection | None = None
     _writer: Writer | None = None
+    _confirmation: Confirmation | None = None
     _today: str = ""
     _since: float = float("inf")
     """Since when it has been writing."""
@@ -142,6 +144,8 @@ class Desk:
         if not said:
             return
         entered = writer.write([d.contents for d in said if d.contents is not None])
+        assert self._confirmation is not None
+        self._confirmation.require(earlier=any(result.repeated for result in entered.results))
         for delivery, result in zip(said, entered.results, strict=True):
             delivery.outcome = result.outcome
         self.count(entered, said)
@@ -149,6 +153,7 @@ class Desk:
     def _open(self) -> Writer:
         if self._writer is None:
             self._conn = connect(self.dsn)
+            self._confirmation = Confirmation(self._conn)
             writer = Writer(self._conn, self.aside_quota)
             self.stations.learn(self._conn)
             self._writer = writer

@@ -1,4 +1,4 @@
-"""Users of the database and what they may do: a role for each part of the work (migration 0014)."""
+"""Users of the database and what they may do: a role for each part of the work (migrations 0014, 0015)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from ingest.database import Connection
 from ingest.errors import StoreError
 
 _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+
+_GRANTED: Final = """
+SELECT pg_get_userbyid(relowner) = %s AND (SELECT count(*) FROM pg_roles WHERE rolname = ANY (%s)) = %s
+FROM pg_class WHERE oid = 'reading'::regclass"""
 
 
 class Role(StrEnum):
@@ -41,6 +46,12 @@ def grant(conn: Connection) -> None:
     row = conn.execute("SELECT grant_roles()").fetchone()
     if row is not None and row[0]:
         raise StoreError(row[0])
+
+
+def granted(conn: Connection) -> bool:
+    """Whether the roles are there and have their rights: the last they are given is `reading`."""
+    row = conn.execute(_GRANTED, [Role.INGEST.group, [role.group for role in Role], len(Role)]).fetchone()
+    return row is not None and bool(row[0])
 
 
 def user(conn: Connection, name: str, role: Role, *, connections: int, password: str | None = None) -> str:

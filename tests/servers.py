@@ -1,5 +1,7 @@
 """Real servers for tests: throw-away folders, databases and brokers."""
 
+import atexit
+import functools
 import os
 import shutil
 import subprocess
@@ -17,6 +19,9 @@ from deploy.local.broker import Broker, Kind, mosquitto_program
 from deploy.local.postgres import Postgres
 
 TIMESCALE_VARIABLE = "SKYLEDGER_TEST_TIMESCALE_DSN"
+TIMESCALE_MAJOR = 17
+TIMESCALE_SETTINGS = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
+CACHE = Path(os.environ.get("SKYLEDGER_CACHE", "/var/cache/skyledger"))
 
 
 def absent(sentence: str) -> None:
@@ -116,3 +121,54 @@ def require_mosquitto() -> None:
     """Skip, or fail in CI, where Mosquitto is not installed."""
     if mosquitto_program() is None:
         absent("Mosquitto is not installed: install your system's package mosquitto")
+
+
+@functools.cache
+def timescale_programs() -> Path:
+    """Return the folder bin of a PostgreSQL with TimescaleDB, for servers of a test's own.
+
+    It is what `.ci/timescale build` brought: this system's package, or a root of Debian 13 whose programs are run here
+    with its own loader and libraries.
+    """
+    system = Path(f"/usr/lib/postgresql/{TIMESCALE_MAJOR}")
+    if list(system.glob("lib/timescaledb-*.so")):
+        return system / "bin"
+    root = CACHE / "trixie-timescaledb"
+    if not list((root / str(system).lstrip("/")).glob("lib/timescaledb-*.so")):
+        absent(f"no programs of TimescaleDB, neither in {system} nor in {root}: `.ci/timescale build` brings them")
+    return _lent(root, system)
+
+
+def _lent(root: Path, system: Path) -> Path:
+    """Make a tree of small scripts that run a root's PostgreSQL outside of it; once a session."""
+    there = root / str(system).lstrip("/")
+    folder = Path(tempfile.mkdtemp(prefix="skyledger-test-lent-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    bindir = folder / str(system).lstrip("/") / "bin"
+    bindir.mkdir(parents=True)
+    share = folder / f"usr/share/postgresql/{TIMESCALE_MAJOR}"
+    share.parent.mkdir(parents=True)
+    share.symlink_to(root / f"usr/share/postgresql/{TIMESCALE_MAJOR}")
+    (bindir.parent / "lib").symlink_to(there / "lib")
+    (loader,) = (root / "lib64").glob("ld-linux-*") if (root / "lib64").is_dir() else (root / "lib").glob("ld-linux-*")
+    libraries = ":".join(str(path.parent) for path in root.glob("usr/lib/*/libpq.so.5"))
+    for program in (there / "bin").iterdir():
+        script = bindir / program.name
+        # The script's own name as argv[0]: PostgreSQL looks for its other programs and its libraries beside it.
+        script.write_text(f'#!/bin/sh\nexec {loader} --library-path {libraries} --argv0 "$0" {program} "$@"\n')
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755)
+    return bindir
+
+
+def server_options(kind: str) -> dict[str, object]:
+    """Return what `Postgres` takes for a server of one kind: ``plain`` or ``timescale``."""
+    return {} if kind == "plain" else {"bindir": timescale_programs(), "settings": TIMESCALE_SETTINGS}
+
+
+@contextmanager
+def own_server(kind: str, folder: Path, **options: object) -> Iterator[Postgres]:
+    """Running server that no other test shares: ``plain`` or ``timescale``."""
+    with Postgres(folder, **server_options(kind), **options) as server:  # type: ignore[arg-type]
+        yield server

@@ -20,13 +20,22 @@ def attach(parent: typer.Typer) -> None:
 @app.command()
 def migrate(dsn: Dsn) -> None:
     """Bring the database's schema to this version."""
-    from ingest.migrate import migrate as run  # noqa: PLC0415  needs the extra server
+    from ingest.database import connect  # noqa: PLC0415  needs the extra server
+    from ingest.errors import StoreError  # noqa: PLC0415
+    from ingest.migrate import migrate as run  # noqa: PLC0415
+    from ingest.roles import grant, granted  # noqa: PLC0415
 
     applied = run(dsn)
     for name in applied:
         typer.echo(f"applied {name}")
     if not applied:
         typer.echo("The database is up to date.")
+    with connect(dsn) as conn:
+        if not granted(conn):
+            try:
+                grant(conn)
+            except StoreError as error:  # one user for all needs no roles
+                typer.echo(str(error))
 
 
 @app.command()

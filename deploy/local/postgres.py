@@ -365,7 +365,7 @@ def _configure(cluster: Path, account: Account, settings: Mapping[str, str]) -> 
     lines += [f"{name} = '{value}'" for name, value in settings.items()]
     names = sorted({account.name, current().name})
     _write(cluster / "skyledger.conf", "\n".join(lines) + "\n", account)
-    _write(cluster / "pg_hba.conf", "local all all peer map=skyledger\n", account)
+    _write(cluster / "pg_hba.conf", "local all,replication all peer map=skyledger\n", account)
     _write(cluster / "pg_ident.conf", "".join(f'skyledger "{name}" {ROLE}\n' for name in names), account)
     main = cluster / "postgresql.conf"
     include = "include_if_exists 'skyledger.conf'\n"

@@ -28,7 +28,12 @@ _AGAIN = (  # with a new password, for the page has given the worker's user anot
 WALKED = {
     "skyledger station add": ("cd /etc/skyledger; {}", 0),
     "skyledger pki ": ("cd /etc/skyledger; {}", 0),
+    "skyledger db restore": ("cd /; {}", 0),
     "skyledger db ": (_OWNER + "{}", 0),
+    "systemctl ": ("{}", 0),
+    "install ": ("cd /root/files; {}", 0),
+    "mv /var/lib/postgresql": ("{}", 0),
+    "su postgres ": ("cd /; {}", 0),
     "skyledger ingest run": (_WORKER + "{}", 0),
     "apt-get install": ("{}", 0),
     "install -m 644 prometheus/": ("cd /root/files; {}", 0),
@@ -43,7 +48,15 @@ WALKED = {
 }
 """How the walk types what stands outside the first section: who types it and where, and how it ends."""
 
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE: dict[str, str] = {
+    # As the units do, which the walk starts; by hand one of them goes on for ever.
+    "skyledger db wal": "tests/deploy/test_restore_drill.py::test_with_the_stream_every_reading_is_there_exactly_once",
+    "skyledger db backup": "tests/deploy/test_backup.py::test_old_ones_go_with_the_log_only_they_needed",
+    # The walk's backups are of today.
+    "skyledger db restore /var/backups/skyledger --to /srv": (
+        "tests/deploy/test_backup.py::test_nothing_that_was_committed_after_a_time_comes_back"
+    ),
+}
 """What is executed by a test of its own: the beginning of the command, and the test."""
 
 FILLED = {

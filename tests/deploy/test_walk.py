@@ -67,6 +67,7 @@ def test_from_nothing_to_a_first_reading_and_all_else_on_the_page(wheels):
                 if command.text.startswith("skyledger ingest run"):  # goes on until it is stopped
                     assert "connected to the broker mqtt.example.org:8883" in said
                     assert "messages stored" in said
+        restored_and_waiting_for_its_stream(place)
         everything_is_watched(place)
         by_hand(place)
         typed(place, "apt-get install -y --no-install-recommends docker-compose")
@@ -124,6 +125,18 @@ def by_hand(place):
     assert "broker, acknowledgements: skyledger/v1/lin-an/ack granted" in said, said
     assert [line for line in said.splitlines() if line.startswith("not ok") and "clock" not in line] == []
     typed(place, "systemctl is-active station-agent")
+
+
+def restored_and_waiting_for_its_stream(place):
+    """Assert that the server is the restored one, with its readings, and commits with the stream."""
+    timeline, messages, state = (
+        "SELECT timeline_id FROM pg_control_checkpoint()",
+        "SELECT count(*) > 0 FROM message",
+        "SELECT sync_state FROM pg_stat_replication WHERE application_name = 'skyledger_wal'",
+    )
+    asked = f"su postgres -c \"psql -d skyledger -At -c '{timeline}' -c '{messages}'\""
+    assert typed(place, asked).split() == ["2", "t"]
+    assert typed(place, f'echo "{state}" | su postgres -c "psql -d skyledger -At"').split() == ["sync"]
 
 
 def nothing_without_tls(place):

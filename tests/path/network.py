@@ -55,10 +55,10 @@ def until(condition, what: str, *, seconds: float = PATIENCE):
 class Network:
     """Database and broker in a folder, an ingest worker, and agents by folder."""
 
-    def __init__(self, folder: Path, *, broker_kind=None):
+    def __init__(self, folder: Path, *, broker_kind=None, **database):
         self._folder = folder
         self._stack = ExitStack()
-        self.database = self._stack.enter_context(Postgres(folder))
+        self.database = self._stack.enter_context(Postgres(folder, **database))
         self.broker = self._stack.enter_context(Broker(folder, kind=broker_kind))
         self.processes: dict[str, subprocess.Popen] = {}
         migrate(self.database.dsn)
