@@ -40,8 +40,8 @@ FIELDS: Final = (
     Field("run_id", "int8"),
 )
 
-_LATEST: Final = """
-SELECT species, {packed} FROM (
+CURRENT: Final = """
+SELECT m.* FROM (
     SELECT DISTINCT ON (species, time) * FROM {table}
     WHERE inlet_id = %s AND time >= %s AND time < %s AND (%s::text[] IS NULL OR species = ANY(%s))
     ORDER BY species, time, run_id DESC
@@ -49,8 +49,9 @@ SELECT species, {packed} FROM (
 WHERE NOT EXISTS (
     SELECT FROM qc_run r
     WHERE r.covers @> m.time AND r.inlet_id = m.inlet_id AND r.id > m.run_id AND jsonb_exists(r.gases, m.species)
-)
-GROUP BY species ORDER BY species"""
+)"""
+"""The rows that count of ``minute`` or ``hour``: inlet, from, to, and twice the gases (NULL: all)."""
+_LATEST: Final = f"SELECT species, {{packed}} FROM ({CURRENT}) AS c GROUP BY species ORDER BY species"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
