@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, LabelSet, Range1d, TapTool
+from bokeh.models import ColumnDataSource, HoverTool, Range1d, TapTool, WheelZoomTool
 from bokeh.plotting import figure
 
 from deploy.dashboard import borders, templates, wording
@@ -29,9 +29,9 @@ MEANING: Final = {
 }
 
 _SEA, _LAND, _COUNTRY, _BORDER = "#e6eef4", "#f3f1ea", "#fbfaf6", "#9aa5ad"
-_ROOM: Final = 0.12
+_ROOM: Final = 0.2
 _LEAST_M: Final = 900e3
-_WIDTH, _HEIGHT = 700, 440  # px, about; for what is laid out before the size is known
+_WIDTH, _HEIGHT = 560, 440  # px, about; for what is laid out before the size is known
 _LETTER, _LINE = 7.0, 15.0  # px
 
 
@@ -50,7 +50,7 @@ class Map:
         self.chosen = ColumnDataSource({name: [] for name in _COLUMNS})
         self.figure = figure(
             name="map", height=_HEIGHT, sizing_mode="stretch_width", x_axis_type="mercator", y_axis_type="mercator",
-            tools="pan,wheel_zoom,reset", active_scroll=None,
+            tools="pan,reset",
             x_range=Range1d(0, 1), y_range=Range1d(0, 1), toolbar_location="above", match_aspect=True,
             x_axis_label="longitude (degrees, east positive)", y_axis_label="latitude (degrees, north positive)",
             background_fill_color=_SEA, border_fill_color="#ffffff", output_backend="canvas",
@@ -71,23 +71,16 @@ class Map:
             "x", "y", source=self.chosen, marker="marker", fill_color="colour", size="size", line_color="#1c2a33",
             line_width=1.2, nonselection_fill_alpha=1.0, nonselection_line_alpha=1.0, selection_line_width=3.0,
         )  # fmt: skip
-        plot.add_layout(
-            LabelSet(
-                x="x",
-                y="y",
-                text="label",
-                x_offset=10,
-                y_offset=-6,
-                source=self.chosen,
-                text_font_size="12px",
-                text_color="#1c2a33",
-                background_fill_color="#ffffff",
-                background_fill_alpha=0.75,
-            )
-        )
+        plot.text(
+            "x", "y", text="label", x_offset="shift", text_align="align", text_baseline="middle", source=self.chosen,
+            text_font_size="12px", text_color="#1c2a33", background_fill_color="#ffffff", background_fill_alpha=0.7,
+            padding=1, nonselection_text_alpha=1.0,
+        )  # fmt: skip
         tips = [("", "@sign @name  @title"), ("data", "@grade, @age old"), ("newest", "@reading UTC")]
         tips += [("queue", "@queue batches"), ("clock offset", "@offset"), ("says it is", "@state")]
-        plot.add_tools(HoverTool(renderers=[marks], tooltips=tips), TapTool(renderers=[marks]))
+        wheel = WheelZoomTool(modifiers="ctrl")
+        plot.add_tools(HoverTool(renderers=[marks], tooltips=tips), TapTool(renderers=[marks]), wheel)
+        plot.toolbar.active_scroll = wheel
 
     def _frame(self, stations: Sequence[Standing]) -> None:
         x, y = borders.plane([s.longitude for s in stations], [s.latitude for s in stations])
@@ -110,27 +103,32 @@ class Map:
         x, y = borders.plane([s.longitude for s in stations], [s.latitude for s in stations])
         said = [line(one, now) for one in stations]
         columns: dict[str, list[Any]] = {name: [each[name] for each in said] for name in _TEXTS}
-        columns |= {"x": x.tolist(), "y": y.tolist(), "label": self._labels(stations, x, y)}
+        columns |= {"x": x.tolist(), "y": y.tolist(), **self._labelled(stations, x, y)}
         columns["size"] = [15 if one.grade(now) is not Grade.FRESH else 12 for one in stations]
         if columns != self.chosen.data:
             self.chosen.data = columns
 
-    def _labels(self, stations: Sequence[Standing], x: Any, y: Any) -> list[str]:
-        """Return the names for which there is room; the others are in the table and in what hovers."""
-        taken = [(px - 8, py - 8, px + 8, py + 8) for px, py in zip(x / self._scale, y / self._scale, strict=True)]
-        labels = []
+    def _labelled(self, stations: Sequence[Standing], x: Any, y: Any) -> dict[str, list[Any]]:
+        """Return names beside the marks where there is room; the others are in the table and in what hovers."""
+        taken = [(px - 9, py - 9, px + 9, py + 9) for px, py in zip(x / self._scale, y / self._scale, strict=True)]
+        made: dict[str, list[Any]] = {"label": [], "shift": [], "align": []}
         for k, one in enumerate(stations):
-            left, middle = taken[k][2] + 2, (taken[k][1] + taken[k][3]) / 2
-            box = (left, middle - _LINE / 2, left + _LETTER * len(one.name), middle + _LINE / 2)
-            free = not any(_overlap(box, other) for i, other in enumerate(taken) if i != k)
-            labels.append(one.name if free else "")
-            if free:
-                taken.append(box)
-        return labels
+            low, high = y[k] / self._scale - _LINE / 2, y[k] / self._scale + _LINE / 2
+            right, left = taken[k][2] + 2, taken[k][0] - 2
+            length = _LETTER * len(one.name)
+            sides = {"left": (right, low, right + length, high), "right": (left - length, low, left, high)}
+            free = (a for a, box in sides.items() if not any(_overlap(box, o) for i, o in enumerate(taken) if i != k))
+            align = next(free, "")
+            made["label"].append(one.name if align else "")
+            made["align"].append(align or "left")
+            made["shift"].append(-11 if align == "right" else 11)
+            if align:
+                taken.append(sides[align])
+        return made
 
 
 _TEXTS: Final = ("name", "title", "grade", "age", "reading", "queue", "offset", "state", "colour", "marker", "sign")
-_COLUMNS: Final = (*_TEXTS, "x", "y", "label", "size")
+_COLUMNS: Final = (*_TEXTS, "x", "y", "label", "shift", "align", "size")
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -66,6 +66,14 @@ def style() -> str:
     return resources.files("deploy.dashboard").joinpath("assets/parts.css").read_text(encoding="utf-8")
 
 
+def _columns(least: int) -> str:
+    """Return the style of parts side by side, each at least so wide, px; one below the other where there is no room."""
+    return (
+        ":host { display: grid !important; gap: 8px 14px;"
+        f" grid-template-columns: repeat(auto-fit, minmax(min(100%, {least}px), 1fr)); }}"
+    )
+
+
 class Visit:
     """One visitor.
 
@@ -98,17 +106,18 @@ class Visit:
         def html(name: str) -> Any:
             return name, pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[style()], margin=0)
 
-        wide: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (0, 8, 8, 0), "min_width": 180}
+        wide: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
         self._station = pn.widgets.Select(name="Station", options={}, **wide)
         self._series = pn.widgets.Select(name="Inlet and gas", options={}, **wide)
         self._as = pn.widgets.Select(name="Shown", options={}, **wide)
         self._window = pn.widgets.RadioButtonGroup(
-            name="Window", options=list(WINDOWS), value=FIRST_WINDOW, sizing_mode="stretch_width", margin=(0, 0, 6, 0)
+            name="Window", options=list(WINDOWS), value=FIRST_WINDOW, sizing_mode="stretch_width", margin=(8, 0, 6, 0)
         )
         self._html = dict(map(html, ("notice", "stations", "caption", "decisions", "quality_note", "crosscheck")))
-        wrapped: dict[str, Any] = {"sizing_mode": "stretch_width", "styles": {"flex-wrap": "wrap"}, "margin": 0}
-        self._figures = pn.Row(**wrapped)
-        chosen = pn.Row(self._station, self._series, self._as, **wrapped)
+        self._figures = pn.Column(sizing_mode="stretch_width", stylesheets=[_columns(380)], margin=0)
+        chosen = pn.Column(
+            self._station, self._series, self._as, sizing_mode="stretch_width", stylesheets=[_columns(200)], margin=0
+        )
         controls = pn.Column(chosen, self._window, sizing_mode="stretch_width", margin=0)
         roots = {**self._html, "controls": controls, "figures": self._figures}
         for name, part in roots.items():
@@ -194,7 +203,7 @@ class Visit:
         own = [one for one in self._every if one.station == self._station.value]
         before = self._series.value
         self._filling = True
-        self._series.options = {f"{one.height:g} m, {wording.gas(one.gas)} ({one.inlet})": _key(one) for one in own}
+        self._series.options = {_called(one): _key(one) for one in own}
         self._series.value = before if before in self._series.options.values() else next(map(_key, own), None)
         self._filling = False
         self._series_chosen()
@@ -312,10 +321,7 @@ class Visit:
         plots = quality.figures(found)
         where = f"{wording.gas(one.gas)} at {one.station}, the last year"
         self._put("quality_note", network.notice(said or (where if plots else f"No calibrations of {where}.")))
-        flexible = {"flex": "1 1 400px"}
-        self._figures.objects = [
-            pn.pane.Bokeh(plot, sizing_mode="stretch_width", styles=flexible, min_width=280) for plot in plots
-        ]
+        self._figures.objects = [pn.pane.Bokeh(plot, sizing_mode="stretch_width", margin=0) for plot in plots]
 
     def _compared(self) -> None:
         """Read the latest cross-check where there is another one than before."""
@@ -339,6 +345,12 @@ def _asked(doc: Document, name: str) -> str | None:
     request: Any = getattr(doc.session_context, "request", None)
     given = [] if request is None else request.arguments.get(name, [])
     return given[0].decode("utf-8", "replace") if given else None
+
+
+def _called(one: Series) -> str:
+    height = f"{one.height:g} m"
+    known = one.inlet.replace(" ", "") == height.replace(" ", "")
+    return f"{wording.gas(one.gas)} at {height}" if known else f"{wording.gas(one.gas)} at {height} ({one.inlet})"
 
 
 def _key(one: Series) -> str:

@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
-from bokeh.models import BoxAnnotation, ColumnDataSource, DatetimeTickFormatter, HoverTool, Span, Whisker
+from bokeh.models import (
+    BasicTickFormatter,
+    BoxAnnotation,
+    ColumnDataSource,
+    DatetimeTickFormatter,
+    HoverTool,
+    Range1d,
+    Span,
+)
 from bokeh.plotting import figure
 
 from deploy.dashboard import wording
@@ -19,6 +27,8 @@ from qc.report.figures import GOAL
 
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS: Final = ("circle", "square", "triangle", "diamond", "inverted_triangle", "plus")
+_SMALL: Final = 1e-3
+"""Residuals below it are nothing [unit of the gas]."""
 _YEAR: Final = np.timedelta64(365, "D")
 
 
@@ -62,13 +72,15 @@ def figures(cylinders: Sequence[report.Cylinders]) -> list[Any]:
 
 def _axes(title: str, label: str) -> Any:
     plot = figure(
-        title=title, height=260, sizing_mode="stretch_width", x_axis_type="datetime", tools="pan,wheel_zoom,reset",
-        active_scroll=None, x_axis_label="time (UTC)", y_axis_label=label, toolbar_location="right",
-        border_fill_color="#ffffff", min_width=280,
+        title=title, height=260, sizing_mode="stretch_width", x_axis_type="datetime", tools="pan,box_zoom,reset",
+        x_axis_label="time (UTC)", y_axis_label=label, toolbar_location="right",
+        border_fill_color="#ffffff",
     )  # fmt: skip
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
     plot.xaxis.formatter = DatetimeTickFormatter(hours="%H:%M", days="%d %b", months="%b %Y", years="%Y")
+    plot.xaxis.ticker.desired_num_ticks = 5
+    plot.yaxis.formatter = BasicTickFormatter(use_scientific=False)
     plot.grid.grid_line_color = "#e3e7ea"
     plot.title.text_font_size = "13px"
     return plot
@@ -108,8 +120,7 @@ def _correction(one: report.Cylinders) -> Any:
     )
     x, y = _times(known.time), known.coefficients[:, 0]
     sigma = np.nan_to_num(np.sqrt(known.noise[:, 0, 0]) * known.repeatability)
-    bars = ColumnDataSource({"x": x, "low": y - sigma, "high": y + sigma})
-    plot.add_layout(Whisker(source=bars, base="x", lower="low", upper="high", line_color=_COLOURS[0]))
+    plot.segment(x, y - sigma, x, y + sigma, line_color=_COLOURS[0], line_width=1.4)
     _points(plot, x, y, 0, "correction ± 1 σ of repeatability", unit)
     _legend(plot)
     return plot
@@ -122,6 +133,8 @@ def _residuals(one: report.Cylinders) -> Any:
     for k, name in enumerate(one.standards):
         if np.isfinite(known.residual[:, k]).any():
             _points(plot, _times(known.time), known.residual[:, k], k, name, unit)
+    if np.nanmax(np.abs(known.residual), initial=0.0) < _SMALL:  # as many standards as terms: nothing but rounding
+        plot.y_range = Range1d(-_SMALL, _SMALL)
     plot.add_layout(Span(location=0, dimension="width", line_color="#555555", line_width=0.8))
     _legend(plot)
     return plot

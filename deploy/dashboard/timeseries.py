@@ -9,12 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 from bokeh.models import (
+    BasicTickFormatter,
     BoxSelectTool,
+    BoxZoomTool,
     ColumnDataSource,
     CrosshairTool,
     DataRange1d,
     DatetimeTickFormatter,
     HoverTool,
+    Legend,
+    LegendItem,
     PanTool,
     Range1d,
     ResetTool,
@@ -57,6 +61,7 @@ _GAP: Final = 3.5
 """Steps between two values from which on no line joins them."""
 _MOST_MARKED: Final = 400
 """Values up to which those of a line are marked one by one."""
+_HOW: Final = "Ctrl and the wheel zoom, dragging moves."
 _KINDS: Final = {
     "minute": "minute means", "hour": "hour means", "readings": "readings",
 }  # fmt: skip
@@ -175,39 +180,49 @@ class Chart:
         )  # fmt: skip
         plot = self.figure
         plot.toolbar.logo = None
-        wheel = WheelZoomTool(dimensions="width")
-        plot.add_tools(PanTool(dimensions="width"), wheel, ResetTool(), CrosshairTool(line_color="#9aa5ad"))
+        wheel = WheelZoomTool(dimensions="width", modifiers="ctrl")
+        plot.add_tools(PanTool(dimensions="width"), BoxZoomTool(dimensions="width"), wheel, ResetTool())
+        plot.add_tools(CrosshairTool(dimensions="height", line_color="#9aa5ad"))
         plot.toolbar.active_scroll = wheel
         plot.xaxis.formatter = DatetimeTickFormatter(**_DATES)
         plot.grid.grid_line_color = "#e3e7ea"
         plot.min_border_right = 24
+        plot.yaxis.formatter = BasicTickFormatter(use_scientific=False)
         self._strips = ColumnDataSource({"left": [], "right": [], "colour": []})
-        plot.add_glyph(
+        strips = plot.add_glyph(
             self._strips,
-            VStrip(x0="left", x1="right", fill_color="colour", fill_alpha=0.16, line_color="colour", hatch_alpha=0.35,
-                   hatch_pattern="right_diagonal_line", hatch_color="colour", hatch_scale=14),
+            VStrip(
+                x0="left", x1="right", fill_color="colour", fill_alpha=0.16, line_color="colour", hatch_alpha=0.35,
+                hatch_pattern="right_diagonal_line", hatch_color="colour", hatch_scale=14,
+            ),
         )  # fmt: skip
         self._line = ColumnDataSource({"x": [], "y": []})
         self._marks = {flag: ColumnDataSource({name: [] for name in ("x", "y", "n", "word")}) for flag in _LOOKS}
-        shown = [plot.line("x", "y", source=self._line, line_color=_LINE, line_width=1.4)]
-        for flag, (marker, size, colour) in _LOOKS.items():
-            shown.append(
-                plot.scatter(
-                    "x", "y", source=self._marks[flag], marker=marker, size=size, fill_color=colour, line_color=colour,
-                    line_width=1.6 if marker == "x" else 0.8, legend_label=WORDS[flag],
-                )
-            )  # fmt: skip
-        plot.y_range.renderers = shown
-        plot.add_layout(plot.legend[0], "above")
-        plot.legend.orientation = "horizontal"
-        plot.legend.border_line_color = None
-        plot.legend.padding, plot.legend.margin, plot.legend.label_text_font_size = 0, 4, "12px"
-        plot.add_tools(
-            HoverTool(
-                renderers=shown[1:], mode="mouse", formatters={"@x": "datetime"},
-                tooltips=[("time", "@x{%F %T} UTC"), ("value", "@y{0,0.00}"), ("flag", "@word"), ("values", "@n")],
+        line = plot.line("x", "y", source=self._line, line_color=_LINE, line_width=1.4)
+        marks = {
+            flag: plot.scatter(
+                "x", "y", source=self._marks[flag], marker=marker, size=size, fill_color=colour, line_color=colour,
+                line_width=1.6 if marker == "x" else 0.8,
             )
+            for flag, (marker, size, colour) in _LOOKS.items()
+        }  # fmt: skip
+        plot.y_range.renderers = [line, *marks.values()]
+        self._entries = {
+            flag: LegendItem(label=WORDS[flag], renderers=[line, one] if flag is Flag.GOOD else [one], visible=False)
+            for flag, one in marks.items()
+        }
+        self._sent = LegendItem(label="as sent", renderers=[line], visible=False)
+        self._by_hand = LegendItem(label="flagged by hand", renderers=[strips], visible=False)
+        plot.add_layout(
+            Legend(
+                items=[self._sent, *self._entries.values(), self._by_hand], orientation="horizontal", padding=0,
+                border_line_color=None, margin=4, label_text_font_size="12px",
+            ),
+            "above",
         )  # fmt: skip
+        tips = [("time", "@x{%F %T} UTC"), ("value", "@y{0,0.00}"), ("flag", "@word"), ("values", "@n")]
+        formats = {"@x": "datetime"}
+        plot.add_tools(HoverTool(renderers=list(marks.values()), formatters=formats, tooltips=tips))
 
     def let_brush(self) -> None:
         """Add the tool that marks a range of time."""
@@ -235,8 +250,12 @@ class Chart:
         self.figure.yaxis.axis_label = f"{wording.gas(one.gas)} ({wording.unit(one.gas)})"
         alone = seen.choice.instrument is not None
         self._line.data = _line(seen.envelopes.get(Flag.NOT_EVALUATED if alone else Flag.GOOD))
+        self._sent.visible, self._by_hand.visible = alone, bool(seen.decisions)
         for flag, source in self._marks.items():
-            source.data = _marks(seen.envelopes.get(flag), flag, few=flag is Flag.GOOD or alone)
+            found = seen.envelopes.get(flag)
+            word = "as sent" if alone else WORDS[flag]
+            source.data = _marks(found, word, few=flag is Flag.GOOD or alone)
+            self._entries[flag].visible = not alone and found is not None and found.time.size > 0
         self._strips.data = {
             "left": [milliseconds(row.start) for row in seen.decisions],
             "right": [milliseconds(row.end) for row in seen.decisions],
@@ -272,14 +291,14 @@ def _line(one: Envelope | None) -> dict[str, Any]:
     return {"x": np.insert(x, breaks, x[breaks]), "y": np.insert(y, breaks, np.nan)}
 
 
-def _marks(one: Envelope | None, flag: Flag, *, few: bool) -> dict[str, Any]:
+def _marks(one: Envelope | None, word: str, *, few: bool) -> dict[str, Any]:
     """Return lowest and highest of each interval as marks; those that a line shows as well only where they are few."""
     if one is None or (few and one.time.size > _MOST_MARKED):
         return {name: np.empty(0) for name in ("x", "y", "n", "word")}
     twice = one.high > one.low
     x = np.r_[_middle(one), _middle(one)[twice]]
     y, n = np.r_[one.low, one.high[twice]], np.r_[one.size, one.size[twice]]
-    return {"x": x, "y": y, "n": n, "word": np.full(x.size, WORDS[flag], dtype=object)}
+    return {"x": x, "y": y, "n": n, "word": np.full(x.size, word, dtype=object)}
 
 
 # --- beside the figure ------------------------------------------------------------------------
@@ -290,15 +309,15 @@ def caption(seen: Seen) -> str:
     total = sum(int(one.size.sum()) for one in seen.envelopes.values())
     first = next(iter(seen.envelopes.values()), None)
     if first is None or total == 0:
-        return "Nothing in this window."
+        return f"Nothing in this window. {_HOW}"
     longest = max(one.step for one in seen.envelopes.values())
     kind = _KINDS.get(first.source, "readings")
     held = f"{wording.count(total)} {kind}"
     if not longest:
-        return f"{held}, each of them."
+        return f"{held}, each of them. {_HOW}"
     how = f"{held} in intervals of {wording.span(longest)}, from the lowest to the highest of each"
     rolled = first.source in ("day", "hour") and seen.choice.instrument is not None
-    return f"{how}; rolled up, with calibration gas where there is any. Zoom in for more." if rolled else f"{how}."
+    return f"{how}; rolled up, with calibration gas where there is any. {_HOW}" if rolled else f"{how}. {_HOW}"
 
 
 def decisions(seen: Seen) -> str:
