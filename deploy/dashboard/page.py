@@ -93,25 +93,27 @@ class Visit:
         self._choices: dict[str, Choice] = {}
         self._wish: Wish | None = None
         self._current: Wish | None = None
+        self._drawn: Wish | None = None
         self._framed: tuple[datetime, datetime] | None = None
         self._fulfilling: asyncio.Task[None] | None = None
         self._hanging: asyncio.Task[None] | None = None
         self._asked_station = _asked(doc, "station")
         self._slow, self._filling = _Slow(), False
         self._map, self._chart = network.Map(), timeseries.Chart()
+        self._events()  # before the figures belong to the document: later ones it does not hear of
         self._parts()
-        self._events()
+        self._begin()
 
     def _parts(self) -> None:
         def html(name: str) -> Any:
             return name, pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[style()], margin=0)
 
         wide: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": 0}
-        self._station = pn.widgets.Select(name="Station", options={}, **wide)
-        self._series = pn.widgets.Select(name="Inlet and gas", options={}, **wide)
-        self._as = pn.widgets.Select(name="Shown", options={}, **wide)
+        self._station = pn.widgets.Select(label="Station", options={}, **wide)
+        self._series = pn.widgets.Select(label="Inlet and gas", options={}, **wide)
+        self._as = pn.widgets.Select(label="Shown", options={}, **wide)
         self._window = pn.widgets.RadioButtonGroup(
-            name="Window", options=list(WINDOWS), value=FIRST_WINDOW, sizing_mode="stretch_width", margin=(8, 0, 6, 0)
+            label="Window", options=list(WINDOWS), value=FIRST_WINDOW, sizing_mode="stretch_width", margin=(8, 0, 6, 0)
         )
         self._html = dict(map(html, ("notice", "stations", "caption", "decisions", "quality_note", "crosscheck")))
         self._figures = pn.Column(sizing_mode="stretch_width", stylesheets=[_columns(380)], margin=0)
@@ -128,13 +130,15 @@ class Visit:
         self._doc.title = TITLE
 
     def _events(self) -> None:
+        self._map.chosen.selected.on_change("indices", lambda _attr, _old, new: self._tapped(new))
+        self._chart.figure.on_event(RangesUpdate, lambda _: self._zoomed())
+        self._chart.figure.on_event(SelectionGeometry, self._brushed)
+
+    def _begin(self) -> None:
         self._station.param.watch(lambda _: self._station_chosen(), "value")
         self._series.param.watch(lambda _: self._series_chosen(), "value")
         self._as.param.watch(lambda _: self._wanted(), "value")
         self._window.param.watch(self._window_chosen, "value")
-        self._map.chosen.selected.on_change("indices", lambda _attr, _old, new: self._tapped(new))
-        self._chart.figure.on_event(RangesUpdate, lambda _: self._zoomed())
-        self._chart.figure.on_event(SelectionGeometry, self._brushed)
         self._doc.add_next_tick_callback(self.refresh)
         self._doc.add_periodic_callback(self.refresh, max(int(1000 * self._store.every), 100))
         end = self._store.listen(lambda: self._later(self._again))
@@ -260,7 +264,7 @@ class Visit:
         one, instrument = self._current.choice.series, self._current.choice.instrument
         start, end = sorted(map(timeseries.moment, (geometry["x0"], geometry["x1"])))
         marked = {"station": one.station, "inlet": one.inlet, "gas": one.gas, "instrument": instrument or ""}
-        times = {"start": f"{start:%Y-%m-%dT%H:%M:%S}", "end": f"{end + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}"}
+        times = {"start": f"{start:%Y-%m-%dT%H:%M:%S}", "end": f"{_whole(end):%Y-%m-%dT%H:%M:%S}"}
         self._chart.figure.tags = [marked | times]
 
     # --- the series ---------------------------------------------------------------------------
@@ -292,9 +296,12 @@ class Visit:
             self._put("caption", network.notice("Nothing here yet."))
             return
         if wish.name is not None:
+            if wish is self._drawn and self._framed is not None and not _same(self._chart.window, self._framed):
+                return  # the visitor is on the way to somewhere else
             self._framed = seen.start, seen.end
             if not _same(self._chart.window, self._framed):
                 self._chart.frame(seen.start, seen.end)
+        self._drawn = wish
         self._chart.show(seen)
         self._put("caption", network.notice(timeseries.caption(seen)))
         self._put("decisions", timeseries.decisions(seen))
@@ -345,6 +352,11 @@ def _asked(doc: Document, name: str) -> str | None:
     request: Any = getattr(doc.session_context, "request", None)
     given = [] if request is None else request.arguments.get(name, [])
     return given[0].decode("utf-8", "replace") if given else None
+
+
+def _whole(time: datetime) -> datetime:
+    """Return the next whole second."""
+    return time if time.microsecond == 0 else time.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def _called(one: Series) -> str:

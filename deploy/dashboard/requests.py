@@ -145,7 +145,7 @@ class Page(_Answer, DocHandler):
         login, desk = self.login(), self.desk
         session = await self.get_session()
         if login is not None:
-            self._visits[session.id].let_brush()
+            await session.with_document_locked(self._visits[session.id].let_brush)
         served: Any = self.application
         proof = desk.logins.proof(login) if desk.logins is not None and login is not None else ""
         with set_curdoc(session.document):

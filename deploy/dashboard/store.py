@@ -47,15 +47,17 @@ class Store:
     def __init__(self, dsn: str, *, now: Callable[[], datetime] = wall_clock, every: float = 10.0) -> None:
         self.now, self.every = now, every
         self._dsn = dsn
-        self._own = threading.local()
+        self._open: dict[int, Connection] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="dashboard")
         self._asking = asyncio.Lock()
         self._seen: tuple[datetime, list[Standing]] | None = None
         self._listeners: set[Callable[[], None]] = set()
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Let the threads end, and give their connections back."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for conn in self._open.values():
+            conn.close()
 
     async def ask(self, question: Callable[[Connection], T]) -> T:
         """Return the answer to a question.
@@ -68,7 +70,7 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question)
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
-        known: Connection | None = getattr(self._own, "conn", None)
+        known = self._open.get(threading.get_ident())
         try:
             if known is not None and not known.closed:
                 try:
@@ -77,8 +79,8 @@ class Store:
                     raise
                 except psycopg.OperationalError:  # it was lost meanwhile
                     known.close()
-            self._own.conn = screen.connect(self._dsn)
-            return question(self._own.conn)
+            self._open[threading.get_ident()] = made = screen.connect(self._dsn)
+            return question(made)
         except psycopg.errors.QueryCanceled as error:
             log.warning("a question took too long: %s", error)
             msg = "this takes the database too long: choose a shorter window"
