@@ -24,7 +24,7 @@ from qc.units import SPECIES
 
 MOST_SINGLE: Final = 4000
 """Readings up to which each of them is given."""
-MOST_LOOKED_AT: Final = 400_000
+MOST_LOOKED_AT: Final = 700_000
 """Readings up to which they are looked at one by one; beyond, the roll-ups are."""
 MOST_MINUTES: Final = timedelta(days=21)
 """Window up to which means are those of minutes."""
