@@ -3,7 +3,7 @@
 import sys
 
 PACKAGES = ("station_agent", "ingest", "qc", "inversion", "deploy")
-INSTALL = "pip install 'skyledger[server,science,local]'"
+INSTALL = "pip install 'skyledger[server,science,local,dashboard]'"
 INTERRUPTED = 130
 
 

@@ -27,7 +27,9 @@ WALKED = {
 }
 """How the walk types what stands outside the first section: who types it and where, and how it ends."""
 
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE: dict[str, str] = {
+    "skyledger dashboard": "tests/deploy/test_dashboard_page.py::test_the_commands_of_the_page_run_as_printed",
+}
 """What is executed by a test of its own: the beginning of the command, and the test."""
 
 FILLED = {
