@@ -70,25 +70,33 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, question)
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
-        known = self._open.get(threading.get_ident())
         try:
-            if known is not None and not known.closed:
-                try:
-                    return question(known)
-                except psycopg.errors.QueryCanceled:
-                    raise
-                except psycopg.OperationalError:  # it was lost meanwhile
-                    known.close()
-            self._open[threading.get_ident()] = made = screen.connect(self._dsn)
-            return question(made)
+            return self._answered(question)
         except psycopg.errors.QueryCanceled as error:
             log.warning("a question took too long: %s", error)
             msg = "this takes the database too long: choose a shorter window"
-            raise DeployError(msg) from None
-        except (psycopg.Error, IngestError) as error:
+        except psycopg.Error as error:
             log.warning("the database cannot be asked: %s", error)
             msg = f"the database does not answer ({self.now():%H:%M:%S} UTC); this page goes on asking"
-            raise DeployError(msg) from None
+        except IngestError as error:
+            msg = str(error)
+        raise DeployError(msg)
+
+    def _answered(self, question: Callable[[Connection], T]) -> T:
+        known = self._open.get(threading.get_ident())
+        if known is not None and not known.closed:
+            try:
+                return question(known)
+            except psycopg.errors.QueryCanceled:
+                raise
+            except psycopg.OperationalError:  # it was lost meanwhile
+                known.close()
+        try:
+            made = screen.connect(self._dsn)
+        except IngestError as error:  # says where the database is
+            raise psycopg.OperationalError(str(error)) from error
+        self._open[threading.get_ident()] = made
+        return question(made)
 
     async def standings(self) -> list[Standing]:
         """Return how the stations stand, at most `every` seconds old."""

@@ -62,9 +62,6 @@ _GAP: Final = 3.5
 _MOST_MARKED: Final = 400
 """Values up to which those of a line are marked one by one."""
 _HOW: Final = "Ctrl and the wheel zoom, dragging moves."
-_KINDS: Final = {
-    "minute": "minute means", "hour": "hour means", "readings": "readings",
-}  # fmt: skip
 _DATES: Final = {
     "seconds": "%H:%M:%S", "minsec": "%H:%M:%S", "minutes": "%H:%M", "hourmin": "%H:%M", "hours": "%H:%M",
     "days": "%d %b", "months": "%b %Y", "years": "%Y",
@@ -311,12 +308,13 @@ def caption(seen: Seen) -> str:
     if first is None or total == 0:
         return f"Nothing in this window. {_HOW}"
     longest = max(one.step for one in seen.envelopes.values())
-    kind = _KINDS.get(first.source, "readings")
+    sent = seen.choice.instrument is not None
+    kind = "readings" if sent else f"{first.source} means"
     held = f"{wording.count(total)} {kind}"
     if not longest:
         return f"{held}, each of them. {_HOW}"
     how = f"{held} in intervals of {wording.span(longest)}, from the lowest to the highest of each"
-    rolled = first.source in ("day", "hour") and seen.choice.instrument is not None
+    rolled = sent and first.source in ("day", "hour")
     return f"{how}; rolled up, with calibration gas where there is any. {_HOW}" if rolled else f"{how}. {_HOW}"
 
 

@@ -175,6 +175,14 @@ class Visitor:
             return [x, r.y + (f.bbox.top + f.bbox.bottom) / 2]; }})()"""
         )
 
+    def mark(self, station):
+        """Return where a station's mark stands on the map, px of the window."""
+        return self.say(
+            "(() => { const v = view('map'), s = v.model.renderers.at(-2).data_source, f = v.frame;"
+            f" const k = s.get('name').indexOf({json.dumps(station)}), r = v.canvas_view.el.getBoundingClientRect();"
+            " return [r.x + f.x_scale.compute(s.get('x')[k]), r.y + f.y_scale.compute(s.get('y')[k])]; })()"
+        )
+
     def drag(self, start, end):
         """Press, move and release the mouse."""
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import psycopg
@@ -16,6 +17,7 @@ from ingest import catalogue, ledger, preview, read
 from ingest.database import connect
 from ingest.migrate import migrate
 from ingest.standing import Grade
+from ingest.store import Writer
 from inversion import report
 from qc.flags import Flag
 from tests import chromium
@@ -24,6 +26,8 @@ from tests.deploy.processes import eventually
 from tests.deploy.test_qc_job import put
 from tests.deploy.test_qc_report import with_target
 from tests.deploy.test_qc_stream import DAY, HOUR, fill, heard, moment, network_document, samples
+from tests.ingest import payloads
+from tests.ingest.payloads import CATALOGUE, START, batch, said
 from tests.inversion.test_report_in_browser import annex_of, table_of
 from tests.path.network import STATION, until
 
@@ -93,9 +97,11 @@ def test_a_station_goes_late_and_silent_and_comes_back(browser, plain_dsn, tmp_p
         served.clock.advance(days=1)
         until(lambda: visitor.grade(STATION) == "silent", "it is silent")
         until(lambda: pixels(visitor, silent) > 30, "its mark is red")
+        before = visitor.window()
         put(plain_dsn, samples(DAY, DAY + HOUR + 1200), seq=2)
         until(lambda: visitor.grade(STATION) == "fresh", "it is back")
         until(lambda: pixels(visitor, fresh) > 30, "its mark is green again")
+        until(lambda: visitor.window()[1] > before[1] + HOUR, "the series goes on")
         assert visitor.tab.complaints == []
 
 
@@ -213,11 +219,7 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_from_data_runs(browser, s
         assert visitor.texts("table.decisions td.reason") == [HOSTILE]
         assert HOSTILE in visitor.texts(f"tr[data-station='{STATION}'] td small")
         # What hovers is escaped as well.
-        x, y = visitor.say(
-            "(() => { const v = view('map'), s = v.model.renderers.at(-2).data_source, f = v.frame;"
-            " const k = s.get('name').indexOf('lin-an'), r = v.canvas_view.el.getBoundingClientRect();"
-            " return [r.x + f.x_scale.compute(s.get('x')[k]), r.y + f.y_scale.compute(s.get('y')[k])]; })()"
-        )
+        x, y = visitor.mark(STATION)
         visitor.tab("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         visitor.until("all('.bk-tooltip-row-value').some((e) => e.textContent.includes('<script>'))")
         nothing_ran(visitor)
@@ -280,3 +282,24 @@ def test_nothing_sticks_out_of_a_narrow_screen(browser, store, tmp_path):
         visitor = Visitor(browser(served.url, width=420, height=900))
         visitor.until("Bokeh.documents[0].get_model_by_name('figures').children.length === 3")
         until(lambda: visitor.tab.evaluate("document.body.scrollWidth") <= 420, "it fits")
+
+
+def test_a_station_is_chosen_on_the_map_and_by_its_link(browser, plain_dsn, tmp_path):
+    migrate(plain_dsn)
+    catalogue.apply(plain_dsn, CATALOGUE)
+    with connect(plain_dsn) as conn:
+        for name in ("lin-an", "wuhan"):
+            Writer(conn).write([said(batch(payloads.samples()), station=name)])
+    where = "all('select').find((s) => [...s.options].some((o) => o.value === 'wuhan')).value"
+    with site(plain_dsn, tmp_path, now=datetime.fromtimestamp(START + 60, UTC)) as served:
+        visitor = Visitor(browser(served.url, **WIDE))
+        visitor.until(f"{where} === 'lin-an'")
+        visitor.tab.evaluate("scrollTo(0, 0)")
+        visitor.until("model('map').renderers.at(-2).data_source.get('name').length === 3")
+        place = visitor.mark("wuhan")
+        visitor.drag(place, place)
+        visitor.until(f"{where} === 'wuhan'")
+        linked = Visitor(browser(f"{served.url}?station=wuhan#series", **WIDE))
+        linked.until(f"{where} === 'wuhan'")
+        other = Visitor(browser(f"{served.url}?station=%3Cscript%3E", **WIDE))
+        other.until(f"{where} === 'lin-an'")
