@@ -111,13 +111,15 @@ class Map:
     def _labelled(self, stations: Sequence[Standing], x: Any, y: Any) -> dict[str, list[Any]]:
         """Return names beside the marks where there is room; the others are in the table and in what hovers."""
         taken = [(px - 9, py - 9, px + 9, py + 9) for px, py in zip(x / self._scale, y / self._scale, strict=True)]
+        edges = [end / self._scale for end in (self.figure.x_range.reset_start, self.figure.x_range.reset_end)]
         made: dict[str, list[Any]] = {"label": [], "shift": [], "align": []}
         for k, one in enumerate(stations):
             low, high = y[k] / self._scale - _LINE / 2, y[k] / self._scale + _LINE / 2
             right, left = taken[k][2] + 2, taken[k][0] - 2
             length = _LETTER * len(one.name)
             sides = {"left": (right, low, right + length, high), "right": (left - length, low, left, high)}
-            free = (a for a, box in sides.items() if not any(_overlap(box, o) for i, o in enumerate(taken) if i != k))
+            inside = {a: box for a, box in sides.items() if edges[0] < box[0] and box[2] < edges[1]}
+            free = (a for a, box in inside.items() if not any(_overlap(box, o) for i, o in enumerate(taken) if i != k))
             align = next(free, "")
             made["label"].append(one.name if align else "")
             made["align"].append(align or "left")

@@ -118,7 +118,7 @@ class Visit:
         self._html = dict(map(html, ("notice", "stations", "caption", "decisions", "quality_note", "crosscheck")))
         self._figures = pn.Column(sizing_mode="stretch_width", stylesheets=[_columns(380)], margin=0)
         chosen = pn.Column(
-            self._station, self._series, self._as, sizing_mode="stretch_width", stylesheets=[_columns(200)], margin=0
+            self._station, self._series, self._as, sizing_mode="stretch_width", stylesheets=[_columns(340)], margin=0
         )
         controls = pn.Column(chosen, self._window, sizing_mode="stretch_width", margin=0)
         roots = {**self._html, "controls": controls, "figures": self._figures}
@@ -261,11 +261,14 @@ class Visit:
         geometry: Mapping[str, Any] = event.geometry or {}
         if not event.final or self._current is None or not {"x0", "x1"} <= set(geometry):
             return
-        one, instrument = self._current.choice.series, self._current.choice.instrument
-        start, end = sorted(map(timeseries.moment, (geometry["x0"], geometry["x1"])))
-        marked = {"station": one.station, "inlet": one.inlet, "gas": one.gas, "instrument": instrument or ""}
-        times = {"start": f"{start:%Y-%m-%dT%H:%M:%S}", "end": f"{_whole(end):%Y-%m-%dT%H:%M:%S}"}
-        self._chart.figure.tags = [marked | times]
+        start, end = (_whole(time) for time in sorted(map(timeseries.moment, (geometry["x0"], geometry["x1"]))))
+        until = max(end, start + timedelta(seconds=1))
+        self._mark(self._current.choice, f"{start:%Y-%m-%dT%H:%M:%S}", f"{until:%Y-%m-%dT%H:%M:%S}")
+
+    def _mark(self, choice: Choice, start: str = "", end: str = "") -> None:
+        one = choice.series
+        where = {"station": one.station, "inlet": one.inlet, "gas": one.gas, "instrument": choice.instrument or ""}
+        self._chart.figure.tags = [where | {"start": start, "end": end}]
 
     # --- the series ---------------------------------------------------------------------------
 
@@ -275,6 +278,8 @@ class Visit:
 
     def _ask(self, wish: Wish) -> None:
         """Take a wish; while one is being fulfilled only the last of those that come is kept."""
+        if self._current is None or self._current.choice != wish.choice:
+            self._mark(wish.choice)  # what was marked was of another series
         self._wish = self._current = wish
         if self._fulfilling is None or self._fulfilling.done():
             self._fulfilling = asyncio.get_running_loop().create_task(self._fulfil())
@@ -355,8 +360,8 @@ def _asked(doc: Document, name: str) -> str | None:
 
 
 def _whole(time: datetime) -> datetime:
-    """Return the next whole second."""
-    return time if time.microsecond == 0 else time.replace(microsecond=0) + timedelta(seconds=1)
+    """Return the nearest whole second."""
+    return (time + timedelta(seconds=0.5)).replace(microsecond=0)
 
 
 def _called(one: Series) -> str:

@@ -161,6 +161,7 @@ def test_a_brushed_range_lands_in_the_ledger_with_author_and_reason(browser, sto
         pixel = (visitor.window()[1] - visitor.window()[0]) / 1000
         for got, meant in ((row.start, moment(2 * DAY)), (row.end, moment(2 * DAY + 6 * HOUR))):
             assert abs((got - meant).total_seconds()) < 3 * pixel
+        assert visitor.texts("#hint") == [f"Marked: {STATION}, 50m."]
         # It is shown at once, as text; and quality control takes it.
         visitor.until("all('table.decisions td.reason').length === 1")
         assert visitor.texts("table.decisions td.reason") == [f"visitors {HOSTILE}"]
@@ -173,6 +174,10 @@ def test_a_brushed_range_lands_in_the_ledger_with_author_and_reason(browser, sto
         )
         assert inside.sum() >= 5
         assert (hours["co2_flag"].values[inside] == Flag.BAD).mean() > 0.8
+        # Another series is chosen: what was marked of the first is not meant any more.
+        visitor.choose("Shown", "readings of g2301, as sent")
+        visitor.until("document.querySelector('#flagging [name=instrument]').value === 'g2301'")
+        assert visitor.say("document.querySelector('#flagging [name=start]').value") == ""
         nothing_ran(visitor)
 
 
@@ -199,7 +204,9 @@ def test_a_reader_has_no_such_control_and_a_forged_message_writes_nothing(browse
             f"new SelectionGeometry({{type: 'rect', x0: {moment(DAY).timestamp() * 1000},"
             f" x1: {moment(2 * DAY).timestamp() * 1000}, y0: 0, y1: 1}}, true)); return 1; }})()"
         )
-        visitor.until("model('series').tags.length > 0")  # the server heard it, and said back what was marked: no more
+        visitor.until(
+            "(model('series').tags[0]?.start ?? model('series').tags[0]?.get?.('start')) !== ''"
+        )  # the server heard it, and said back what was marked: no more
         assert ledger.rows(store) == []
 
 

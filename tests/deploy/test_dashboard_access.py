@@ -18,7 +18,7 @@ from psycopg import conninfo
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.dashboard import logins, server, store, users
+from deploy.dashboard import logins, requests, server, store, users
 from deploy.errors import DeployError
 from ingest import catalogue, ledger
 from ingest.database import connect
@@ -311,6 +311,11 @@ def test_a_body_without_end_is_refused(served):
         status = 400
     assert status in (400, 413)
     assert served.request("GET", "/login")[0] == 200
+
+
+def test_sessions_are_bounded(served, monkeypatch):
+    monkeypatch.setattr(requests, "MOST_VISITORS", 2)
+    assert [served.request("GET", "/")[0] for _ in range(3)] == [200, 200, 503]
 
 
 def test_without_users_nobody_logs_in(migrated, tmp_path):

@@ -11,6 +11,10 @@ function figure() {
   return null;
 }
 
+function brush() {
+  return figure().toolbar.tools.find((tool) => tool.type === "BoxSelectTool");
+}
+
 function fill(marked) {
   for (const name of ["station", "inlet", "instrument", "start", "end"]) form.elements[name].value = marked[name] || "";
   const all = document.createElement("option");
@@ -20,7 +24,9 @@ function fill(marked) {
   one.value = one.textContent = marked.gas;
   form.elements.gas.replaceChildren(one, all);
   const where = [marked.station, marked.inlet, marked.instrument].filter(Boolean).join(", ");
-  document.getElementById("hint").textContent = `Marked: ${where}.`;
+  const how = marked.start ? "Marked" : "Drag over the figure to mark a range of time, or type it";
+  document.getElementById("hint").textContent = `${how}: ${where}.`;
+  if (!marked.start) brush()?.overlay.clear();
 }
 
 function listen() {
@@ -31,6 +37,7 @@ function listen() {
   }
   const take = () => found.tags.length && fill(found.tags[0] instanceof Map ? Object.fromEntries(found.tags[0]) : found.tags[0]);
   found.properties.tags.change.connect(take);
+  take();
 }
 
 async function send(event) {
@@ -40,7 +47,7 @@ async function send(event) {
   let text = "";
   let right = false;
   if (!said.station) {
-    text = "Mark a range in the figure first: it says which series is meant.";
+    text = "There is no series yet, so there is nothing to flag.";
   } else {
     try {
       const got = await fetch("/flag", {
@@ -57,7 +64,10 @@ async function send(event) {
   }
   answer.textContent = text;
   answer.className = right ? "" : "wrong";
-  if (right) form.elements.reason.value = "";
+  if (right) {
+    form.elements.reason.value = "";
+    brush()?.overlay.clear();
+  }
 }
 
 if (form) {
