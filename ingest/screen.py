@@ -26,7 +26,7 @@ MOST_SINGLE: Final = 4000
 """Readings up to which each of them is given."""
 MOST_LOOKED_AT: Final = 700_000
 """Readings up to which they are looked at one by one; beyond, the roll-ups are."""
-MOST_MINUTES: Final = timedelta(days=21)
+MOST_MINUTES: Final = timedelta(days=10)
 """Window up to which means are those of minutes."""
 PATIENCE: Final = "20s"
 """What a question may take."""
