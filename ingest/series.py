@@ -48,12 +48,13 @@ SELECT m.* FROM (
 ) AS m
 WHERE (
     SELECT r.id FROM qc_run r
-    WHERE r.covers @> m.time AND r.inlet_id = m.inlet_id AND r.id > m.run_id AND jsonb_exists(r.gases, m.species) LIMIT 1
+    WHERE r.covers @> m.time AND r.inlet_id = m.inlet_id AND r.id > m.run_id AND jsonb_exists(r.gases, m.species)
+    LIMIT 1
 ) IS NULL"""
 """The rows that count of ``minute`` or ``hour``: inlet, from, to, and twice the gases (NULL: all).
 
-Asked as a subquery with a limit, each row looks its time up in the index of the runs; as NOT EXISTS it is joined with all
-runs of the inlet, of which there are many where quality control runs every minute.
+Asked as a subquery with a limit, each row looks its time up in the index of the runs; as NOT EXISTS it is joined with
+all runs of the inlet, of which there are many where quality control runs every minute.
 """
 _LATEST: Final = f"SELECT species, {{packed}} FROM ({CURRENT}) AS c GROUP BY species ORDER BY species"  # noqa: S608
 
