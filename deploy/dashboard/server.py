@@ -94,8 +94,11 @@ def require_safe(given: Settings) -> None:
             " give --tls-cert and --tls-key, or --plain behind a proxy that speaks TLS"
         )
         raise DeployError(msg)
-    if given.address in ("0.0.0.0", "::") and not given.origins:  # noqa: S104  what is refused
-        msg = f"--address {given.address} has no name: say by --allow-websocket-origin HOST:PORT what visitors type"
+    nameless = given.address == "0.0.0.0" or (":" in given.address and not _is_loopback(given.address))  # noqa: S104
+    if nameless and not given.origins:
+        msg = (
+            f"--address {given.address} is nothing to type: say by --allow-websocket-origin HOST:PORT what visitors do"
+        )
         raise DeployError(msg)
     if (given.users is None) != (not given.write_dsn):
         msg = "--users goes with --write-dsn, as whom flags are written: give both, or neither for a page without login"
@@ -104,10 +107,16 @@ def require_safe(given: Settings) -> None:
 
 def allowed(given: Settings) -> list[str]:
     """Return the addresses (host:port) from which sessions and forms are taken."""
-    own = [f"{given.address}:{given.port}"]
+    own = [f"{given.address}:{given.port}"] if ":" not in given.address else []
     if _is_loopback(given.address):
         own += [f"localhost:{given.port}", f"127.0.0.1:{given.port}"]
-    return sorted(set(create_hosts_allowlist(list(given.origins) or own, given.port)))
+    try:
+        if wild := [origin for origin in given.origins if "*" in origin]:
+            raise ValueError(wild[0])  # noqa: TRY301  would let sessions in from anywhere
+        return sorted(set(create_hosts_allowlist(list(given.origins) or own, given.port)))
+    except ValueError as error:
+        msg = f"--allow-websocket-origin: expected HOST or HOST:PORT, without *: {error}"
+        raise DeployError(msg) from None
 
 
 def _tls(given: Settings) -> ssl.SSLContext | None:
@@ -198,7 +207,8 @@ def run(given: Settings, say: Callable[[str], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.add_callback_from_signal(loop.stop))
     scheme = "https" if given.certificate is not None else "http"
-    say(f"The network page: {scheme}://{allowed(given)[0]}/ until Ctrl-C.")
+    host = f"[{given.address}]" if ":" in given.address else given.address
+    say(f"The network page: {scheme}://{host}:{given.port}/ until Ctrl-C.")
     try:
         loop.start()
     finally:

@@ -334,6 +334,10 @@ def settings(**more):
     [
         ({"address": "192.0.2.1"}, "lets other machines in, and passwords would go over the network in the clear"),
         ({"address": "0.0.0.0", "plain": True}, "say by --allow-websocket-origin HOST:PORT"),
+        ({"address": "2001:db8::1", "plain": True}, "say by --allow-websocket-origin HOST:PORT"),
+        ({"origins": ("*",)}, "expected HOST or HOST:PORT, without *"),
+        ({"origins": ("*.example.org:80",)}, "expected HOST or HOST:PORT, without *"),
+        ({"origins": ("https://sky.example.org/",)}, "expected HOST or HOST:PORT"),
         ({"address": "somewhere"}, "is no address"),
         ({"certificate": Path("x")}, "--tls-cert goes with --tls-key"),
         ({"users": Path("x")}, "--users goes with --write-dsn"),
@@ -352,6 +356,7 @@ def test_other_machines_are_let_in_with_tls_or_when_it_is_said():
     named = settings(address="0.0.0.0", plain=True, origins=("sky.example.org:443",))
     server.require_safe(named)
     assert server.allowed(named) == ["sky.example.org:443"]
+    assert server.allowed(settings(address="::1", origins=("sky.example.org",))) == ["sky.example.org:80"]
 
 
 def test_the_command_serves_by_tls_until_it_is_told_to_stop(migrated, tmp_path):
