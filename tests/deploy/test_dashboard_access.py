@@ -271,7 +271,7 @@ def test_a_session_asks_as_who_can_only_read_and_a_flag_is_written_as_another(mi
         asking.close()
         asking = store.Store(migrated)  # even where it is given the owner's
         with pytest.raises(DeployError, match="the database does not answer"):
-            asking._ask(lambda conn: conn.execute("DELETE FROM station"))
+            asking._ask(lambda conn: conn.execute("INSERT INTO feed_cursor VALUES ('x')"))
         asking.close()
     finally:
         with psycopg.connect(migrated, autocommit=True) as conn:
