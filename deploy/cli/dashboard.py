@@ -37,7 +37,7 @@ def serve(  # noqa: PLR0913  a command's options
     address: Annotated[str, typer.Option(help="Where it listens: this machine alone, unless you say otherwise.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = 5006,
+    port: Annotated[int, typer.Option(min=1, max=65535, envvar="SKYLEDGER_DASHBOARD_PORT", help="TCP port.")] = 5006,
     tls_cert: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Certificate (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Its key (PEM).")] = None,
     plain: Annotated[

@@ -12,7 +12,7 @@ from pathlib import Path
 from ingest import catalogue
 from ingest.migrate import migrate
 from tests.deploy import pages
-from tests.deploy.dashboards import NAME, PASSWORD
+from tests.deploy.dashboards import NAME, PASSWORD, free_port
 from tests.path.network import document, until
 
 SECTION = "The network page"
@@ -47,6 +47,8 @@ def test_the_commands_of_the_page_run_as_printed(plain_dsn, tmp_path):
     (tmp_path / "reports").mkdir()
     user, serve = (c.text for c in pages.commands() if c.section == SECTION)
     environment = os.environ | {"SKYLEDGER_DSN": plain_dsn, "SKYLEDGER_WRITE_DSN": plain_dsn, "TERM": "dumb"}
+    port = free_port()  # the one on the page may be somebody else's
+    environment["SKYLEDGER_DASHBOARD_PORT"] = str(port)
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     first = Terminal(user, tmp_path, environment)
     for question in ("Password: ", "Repeat for confirmation: "):
@@ -57,8 +59,8 @@ def test_the_commands_of_the_page_run_as_printed(plain_dsn, tmp_path):
     assert PASSWORD.encode() not in first.said  # it is not shown as it is typed
     second = Terminal(serve, tmp_path, environment)
     try:
-        second.hears(r"The network page: http://127\.0\.0\.1:5006/ until Ctrl-C\.")
-        connection = http.client.HTTPConnection("127.0.0.1", 5006, timeout=60)
+        second.hears(rf"The network page: http://127\.0\.0\.1:{port}/ until Ctrl-C\.")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", "/")
         answer = connection.getresponse()
         assert answer.status == 200
