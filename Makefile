@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(shell command -v python3) $(shell command -v python) \
 BIN := .venv/bin
 ARGS ?=
 ONLY ?=
-LOCKED_EXTRAS := server science local notebooks dev
+LOCKED_EXTRAS := server science local dashboard notebooks dev
 
 .PHONY: help env demo test check bench soak lock check-ruff check-format check-types check-imports
 

@@ -5,7 +5,7 @@ import sys
 from deploy import logs
 
 PACKAGES = ("station_agent", "ingest", "qc", "inversion", "deploy")
-INSTALL = "pip install 'skyledger[server,science,local]'"
+INSTALL = "pip install 'skyledger[server,science,local,dashboard]'"
 INTERRUPTED = 130
 
 

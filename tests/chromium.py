@@ -21,7 +21,7 @@ _PATIENCE = 60.0
 
 @contextmanager
 def browser(folder):
-    """Run Chromium with a profile of its own; yields a function that opens a file in a tab."""
+    """Run Chromium with a profile of its own; yields a function that opens a file, or an address, in a tab."""
     program = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if program is None:
         servers.absent("no Chromium: apt-get install chromium fonts-noto-cjk")
@@ -63,7 +63,7 @@ class Tab:
         for domain in ("Page", "Network", "Log", "Runtime"):
             self(f"{domain}.enable")
         self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self("Page.navigate", url=Path(path).resolve().as_uri())
+        self("Page.navigate", url=str(path) if str(path).startswith("http") else Path(path).resolve().as_uri())
         self._until("Page.loadEventFired")
 
     def _wait(self, begin):
@@ -80,7 +80,8 @@ class Tab:
         elif event == "Log.entryAdded":
             self.complaints.append(said["entry"]["text"])
         elif event == "Runtime.exceptionThrown":
-            self.complaints.append(said["exceptionDetails"]["text"])
+            details = said["exceptionDetails"]
+            self.complaints.append(f"{details['text']} {details.get('exception', {}).get('description', '')}".rstrip())
         return message
 
     def _until(self, event):

@@ -69,7 +69,7 @@ def write(
         start=span[0],
         end=min(span[1], until),
         series=found,
-        cylinders=list(_cylinders(dsn, known, series, span)),
+        cylinders=_cylinders(dsn, known, series, span),
         notes=list(_notes(dsn, station, span)),
         font=fonts.embedded(known.title),
         version=station_agent.__version__,
@@ -123,11 +123,34 @@ def _series(dsn: str, known: read.Station, inlet: read.Inlet, span: Span) -> rep
 
 def _cylinders(
     dsn: str, known: read.Station, series: Sequence[Mapping[str, Any]], span: Span
-) -> Iterator[report.Cylinders]:
-    """Yield what the cylinders of each instrument say of each gas, up to the end of the month."""
+) -> list[report.Cylinders]:
     with database.connect(dsn) as conn:
-        assigned, corrected = standards.cylinders(conn), standards.corrections(conn, known.name)
-        every = {one.name: standards.injections(conn, known.name, one.name) for one in known.instruments}
+        return list(cylinders(conn, known, series, span))
+
+
+def cylinders(
+    conn: database.Connection, known: read.Station, series: Sequence[Mapping[str, Any]], span: Span
+) -> Iterator[report.Cylinders]:
+    """Yield what the cylinders of each instrument say of each gas, up to the end of a span.
+
+    Parameters
+    ----------
+    conn
+        The store.
+    known
+        The station.
+    series
+        From `network.network_configuration`.
+    span
+        Targets go back a year from its end.
+
+    Raises
+    ------
+    ConfigError, DeployError
+        The configuration is none, or does not fit the catalogue.
+    """
+    assigned, corrected = standards.cylinders(conn), standards.corrections(conn, known.name)
+    every = {one.name: standards.injections(conn, known.name, one.name) for one in known.instruments}
     for instrument in known.instruments:
         fed = {port.inlet for port in network.ports_of(instrument, span)}
         inlet = next((one for one in known.inlets if one.name in fed), None)

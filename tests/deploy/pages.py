@@ -56,6 +56,7 @@ ELSEWHERE: dict[str, str] = {
     "skyledger db restore /var/backups/skyledger --to /srv": (
         "tests/deploy/test_backup.py::test_nothing_that_was_committed_after_a_time_comes_back"
     ),
+    "skyledger dashboard": "tests/deploy/test_dashboard_page.py::test_the_commands_of_the_page_run_as_printed",
 }
 """What is executed by a test of its own: the beginning of the command, and the test."""
 

@@ -55,7 +55,7 @@ def test_our_commands_are_understood(command):
     context = group.make_context("skyledger", [words.pop(0)])
     name = context.protected_args[0] if hasattr(context, "protected_args") else context._protected_args[0]
     one = group.get_command(context, name)
-    while hasattr(one, "commands"):
+    while hasattr(one, "commands") and not words[0].startswith("-"):
         one = one.get_command(context, words.pop(0))
     names = {option for parameter in one.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= names
