@@ -17,13 +17,13 @@ from bokeh.models import (
     Span,
 )
 from bokeh.plotting import figure
-from qc.report.figures import GOAL
 
 from deploy.dashboard import wording
 from deploy.jobs import report as job
 from ingest import read
 from ingest.database import Connection
 from qc import report
+from qc.plot import GOAL
 
 _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _MARKERS: Final = ("circle", "square", "triangle", "diamond", "inverted_triangle", "plus")

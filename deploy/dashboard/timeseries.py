@@ -27,7 +27,6 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
-from qc.report.figures import COLOURS, WORDS
 
 from deploy.dashboard import templates, wording
 from deploy.jobs import network
@@ -36,6 +35,7 @@ from ingest.database import Connection
 from ingest.errors import StoreError
 from ingest.screen import Envelope, Series
 from qc.flags import Flag
+from qc.plot import COLOURS, WORDS
 
 MEANS: Final = "means with flags"
 PIXELS: Final = 1200

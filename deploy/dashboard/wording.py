@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from qc.report.figures import PLAIN
-
 from inversion.report.rows import GASES
+from qc.plot import PLAIN
 from qc.units import QUANTITIES
 
 NOTHING: Final = "–"

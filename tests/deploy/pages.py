@@ -3,13 +3,12 @@
 A command is a line of an indented block; a here-document belongs to its command.
 """
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from tests import printed
 
 PAGE = Path(__file__).parents[2] / "deploy/README.md"
 FIRST = "From nothing to a first reading"
-_HERE = re.compile(r"<<'?(\w+)'?")
 _OWNER = "cd /; unset PGSSLMODE PGSSLROOTCERT; SKYLEDGER_DSN=dbname=skyledger runuser -u skyledger -- "
 _WORKER = (
     "systemctl stop skyledger-ingest@ingest-1;"
@@ -68,34 +67,8 @@ FILLED = {
 """What a reader fills in."""
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command, and the heading it stands under."""
-
-    section: str
-    text: str
-
-
-def commands(page=PAGE):
-    found, section, lines, here, fenced = [], "", [], None, False
-    for line in page.read_text("utf-8").splitlines():
-        if line.startswith("```"):
-            fenced = not fenced
-        elif fenced:
-            continue
-        elif line.startswith("#"):
-            section = line.lstrip("# ")
-        elif line.startswith("    "):
-            lines.append(line[4:])
-            if here is None and (opened := _HERE.search(line)):
-                here = opened[1]
-            elif here is not None and line.strip() == here:
-                here = None
-            if here is None and not line.endswith("\\"):
-                found.append(Command(section, "\n".join(lines)))
-                lines = []
-    assert not lines, lines
-    return found
+def commands():
+    return printed.blocks("deploy/README.md")
 
 
 def elsewhere(text):
