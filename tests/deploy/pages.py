@@ -21,7 +21,9 @@ _AGAIN = (  # with a new password, for the page has given the worker's user anot
     f"P=$({_OWNER}skyledger db user incoming --role ingest);"
     ' sed -i "s|//incoming:.*@|//incoming:$P@|" /etc/skyledger/ingest-1.env;'
     " systemctl restart skyledger-ingest@ingest-1;"
-    " timeout 60 sh -c 'until curl -fs http://127.0.0.1:9464/readyz; do sleep 1; done'; "
+    " timeout 60 sh -c 'until curl -fs http://127.0.0.1:9464/readyz; do sleep 1; done';"
+    " timeout 60 sh -c 'until curl -fs http://127.0.0.1:9090/api/v1/query?query=skyledger_ingest_connected==1"
+    " | grep -q value; do sleep 1; done'; "
 )
 
 WALKED = {
