@@ -171,6 +171,10 @@ def _chosen(inventory: Inventory, region: str | None, period: str | None, approa
     if approach not in REACHES:
         raise InventoryError(inventory.name, [f"approach is {approach}, expected 1 or 2."])
     picked = inventory.select(region=region, period=period)
+    if not picked.entries:
+        have = ", ".join(sorted({f"{entry.region} {entry.period}" for entry in inventory.entries})[:8])
+        asked = " ".join(one for one in (region, period) if one) or "anything"
+        raise InventoryError(inventory.name, [f"It has nothing of {asked}: it holds {have or 'nothing'}."])
     parted = frozenset((entry.gas, entry.category) for entry in picked.entries if entry.part)
     picked = totals(picked, None) if parted else picked
     for what in ("region", "period", "vintage"):

@@ -99,7 +99,7 @@ def test_parts_fuels_memo_items_and_notation_keys():
         ([entry("1.A", 1.0), entry("1.A", 1.0, period="2019")], {}, "2 period values"),
         ([entry("1.A", 0.0)], {}, "Nothing is emitted in 2020"),
         ([entry("1.A", 1.0)], {"approach": 3}, "approach is 3, expected 1 or 2"),
-        ([entry("1.A", 1.0)], {"period": "2001"}, "No entry is left"),
+        ([entry("1.A", 1.0)], {"period": "2001"}, "It has nothing of 2001: it holds CN-ZJ 2020"),
     ],
 )
 def test_what_cannot_be_assessed(entries, options, sentence):
