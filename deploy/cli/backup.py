@@ -1,6 +1,5 @@
 """`skyledger db backup|wal|restore|export|import|size`: the database kept twice, and what that takes."""
 
-import logging
 import signal
 import sys
 import threading
@@ -10,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from deploy import logs
 from deploy.cli.db import app
 from deploy.options import Dsn
 
@@ -59,7 +59,7 @@ def wal(folder: Backups, dsn: Dsn, *, programs: Bin = None) -> None:
     from deploy.jobs.backup.folder import Folder  # noqa: PLC0415  needs the extra server
     from deploy.jobs.backup.stream import stream  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.start(steady=True, secrets=logs.secrets_of(dsn))
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())

@@ -1,10 +1,12 @@
 """`skyledger dashboard`: the network page, and who may flag on it."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deploy import logs
 from deploy.errors import DeployError
 
 app = typer.Typer(help="The network page, for browsers.", invoke_without_command=True)
@@ -64,6 +66,9 @@ def serve(  # noqa: PLR0913  a command's options
     from deploy.dashboard.page import Shown  # noqa: PLC0415
     from deploy.jobs import network  # noqa: PLC0415
 
+    logs.start(steady=True, secrets=logs.secrets_of(dsn, *logs.secrets_of(write_dsn or "")))
+    for library in ("tornado", "bokeh", "panel"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     beside = None if users is None else users.with_name("dashboard-secret")
     source = None if crosscheck is None else comparison.Source(crosscheck)
     given = server.Settings(

@@ -121,7 +121,7 @@ class _Answer(RequestHandler):
         try:
             return self.desk.logins.of(key.decode() if key else None)
         except DeployError as error:
-            log.warning("nobody counts as logged in: %s", error)
+            log.warning("nobody counts as logged in: %s", error, extra={"event": "users_unreadable"})
             return None
 
     def write_error(self, status_code: int, **_: Any) -> None:  # noqa: ARG002  Tornado's
@@ -208,11 +208,11 @@ class SignIn(_Answer):
         try:
             entry = await asyncio.get_running_loop().run_in_executor(None, desk.users.fits, name, password)
         except DeployError as error:
-            log.warning("nobody can log in: %s", error)
+            log.warning("nobody can log in: %s", error, extra={"event": "users_unreadable"})
             raise HTTPError(503, reason="the file of users cannot be read") from None
         if entry is None:
             desk.limiter.failed(name, address)
-            log.warning("wrong password for %r from %s", name, address)
+            log.warning("wrong password for %r from %s", name, address, extra={"event": "login_refused"})
             self.set_status(401)
             self._form("Name or password is wrong.", name)
             return
@@ -227,7 +227,7 @@ class SignIn(_Answer):
             samesite="Strict",
             path="/",
         )
-        log.info("%r logged in from %s", name, address)
+        log.info("%r logged in from %s", name, address, extra={"event": "login"})
         self.redirect("/", status=303)
 
 
@@ -270,9 +270,10 @@ class Flagging(_Answer):
             self.finish({"error": str(error)})
             return
         except psycopg.Error as error:
-            log.warning("a flag could not be written: %s", error)
+            log.warning("a flag could not be written: %s", error, extra={"event": "flag_unwritten"})
             raise HTTPError(503, reason="the database does not take it now, try again") from None
-        log.info("%r flagged %s as %s, row %d", login.name, decision.station, decision.flag, number)
+        said = (login.name, decision.station, decision.flag, number)
+        log.info("%r flagged %s as %s, row %d", *said, extra={"event": "flagged"})
         self.desk.store.tell()
         self.finish({"row": number})
 

@@ -73,10 +73,10 @@ class Store:
         try:
             return self._answered(question)
         except psycopg.errors.QueryCanceled as error:
-            log.warning("a question took too long: %s", error)
+            log.warning("a question took too long: %s", error, extra={"event": "question_too_long"})
             msg = "this takes the database too long: choose a shorter window"
         except psycopg.Error as error:
-            log.warning("the database cannot be asked: %s", error)
+            log.warning("the database cannot be asked: %s", error, extra={"event": "database_unanswered"})
             msg = f"the database does not answer ({self.now():%H:%M:%S} UTC); this page goes on asking"
         except IngestError as error:
             msg = str(error)

@@ -67,7 +67,7 @@ def _again(dsn: str, stop: threading.Event) -> server.Server | None:
         except IngestError as error:
             if str(error) != said:
                 said = str(error)
-                log.warning("%s", said)
+                log.warning("%s", said, extra={"event": "stream_waits"})
     return None
 
 
@@ -81,11 +81,11 @@ def _follow(dsn: str, folder: Folder, one: server.Server, stop: threading.Event,
     try:
         found.run(["pg_receivewal", "--create-slot", "--if-not-exists", "--no-loop", slot], env=env)
     except DeployError as error:
-        log.warning("%s", _line(str(error)))
+        log.warning("%s", _line(str(error)), extra={"event": "stream_waits"})
         return
     words = ["pg_receivewal", "--directory", str(place), slot, "--synchronous", "--no-loop", "--no-password"]
     child = found.start(words, log=said, env=env)
-    log.info("streaming the log, timeline %d, to %s", one.timeline, place)
+    log.info("streaming the log, timeline %d, to %s", one.timeline, place, extra={"event": "streaming"})
     while child.poll() is None and not stop.wait(0.1):
         pass
     process.stop(child, programs.PATIENCE, name="pg_receivewal")
@@ -98,7 +98,7 @@ def _follow(dsn: str, folder: Folder, one: server.Server, stop: threading.Event,
             f"move {place} away, drop the slot {NAME} at the server, start the stream again, and make a backup at "
             "once: earlier ones reach no further than this"
         )
-    log.warning("the stream ended, and is begun again: %s", _line(tail))
+    log.warning("the stream ended, and is begun again: %s", _line(tail), extra={"event": "stream_ended"})
 
 
 def _line(text: str) -> str:
