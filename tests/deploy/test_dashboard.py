@@ -117,6 +117,13 @@ def test_what_a_station_says_of_its_clock_and_queue(browser, plain_dsn, tmp_path
         assert visitor.texts("a.button") == []  # nobody can log in here, so nothing offers it
 
 
+def steps_between(visitor):
+    """What lies between the times of the series' marks [ms]."""
+    xs = visitor.say("model('series').renderers.slice(1).flatMap((r) => Array.from(r.data_source.get('x')))")
+    steps = np.diff(np.unique(np.array([x for x in xs if x is not None])))
+    return set(steps.round().tolist())
+
+
 def test_zooming_in_loads_finer_data_down_to_single_readings(browser, store, tmp_path):
     with site(store, tmp_path, now=moment(4 * DAY), series=with_target()) as served:
         visitor = Visitor(browser(served.url, **WIDE))
@@ -134,9 +141,8 @@ def test_zooming_in_loads_finer_data_down_to_single_readings(browser, store, tmp
             said = visitor.say(caption)
             visitor.wheel(visitor.place(moment(3 * DAY)), -700)
             visitor.until(f"({caption} || '') !== {json.dumps(said)}")
-        xs = visitor.say("model('series').renderers.slice(1).flatMap((r) => Array.from(r.data_source.get('x')))")
-        steps = np.diff(np.unique(np.array([x for x in xs if x is not None])))
-        assert set(steps.round().tolist()) == {60_000.0}  # each minute, none left out
+        # The caption and the marks come one after the other.
+        until(lambda: steps_between(visitor) == {60_000.0}, "each minute, none left out")
         visitor.choose("Shown", "readings of g2301, as sent")
         visitor.until("all('.notice').some((e) => /readings, each of them/.test(e.textContent))")
         axis = visitor.say("[model('series').left[0].axis_label, model('series').below[0].axis_label]")
