@@ -171,7 +171,7 @@ def test_a_brushed_range_lands_in_the_ledger_with_author_and_reason(browser, sto
         # It is shown at once, as text; and quality control takes it.
         visitor.until("all('table.decisions td.reason').length === 1")
         assert visitor.texts("table.decisions td.reason") == [f"visitors {HOSTILE}"]
-        assert visitor.say("model('series').renderers[0].data_source.get('left').length") == 1
+        visitor.until("model('series').renderers[0].data_source.get('left').length === 1")
         assert eventually(lambda: heard(store))
         qc.run_once(store, with_target())
         hours = read.hourly(store, station=STATION, inlet="50m")
