@@ -215,7 +215,7 @@ def test_the_pis_page(desk):
     for text in lines_of("qc/README.md"):
         line = filled("qc/README.md", text)
         if "--watch" in line:
-            desk.until_done(line, lambda: desk.network.query("SELECT 1 FROM qc_run LIMIT 1"))
+            desk.until_done(line, lambda: desk.network.query("SELECT 1 FROM minute LIMIT 1"))
         else:
             said[text] = desk.type(line)
     assert desk.network.query("SELECT count(*) FROM manual_flag")[0][0] >= 2
