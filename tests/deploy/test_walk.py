@@ -113,7 +113,7 @@ def everything_is_watched(place):
     theirs = {address for address in listening if address[-4:] in {"2382", "2385", "24F8"}}  # 9090, 9093, 9464
     assert {"0100007F:2382", "0100007F:2385"} <= theirs <= {f"0100007F:{port}" for port in ("2382", "2385", "24F8")}
     said = typed(place, "journalctl -o cat -u skyledger-qc")
-    assert re.search(r"^ts=\S+Z level=info event=(evaluated|nothing_new) ", said, re.MULTILINE)
+    assert re.search(r"^ts=\S+Z level=\w+ event=(evaluated|not_evaluated|nothing_new) ", said, re.MULTILINE), said
 
 
 def by_hand(place):
