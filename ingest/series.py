@@ -15,8 +15,8 @@ from ingest import records
 from ingest.database import Connection
 from ingest.errors import NoMeansError, StoreError
 from ingest.records import Field
-from qc.flags import Flag
-from qc.schema import OBS, cause_attributes, flag_attributes, require, standard_name, tests_attributes
+from qc.flags import Flag, cause_attributes, flag_attributes, tests_attributes
+from qc.schema import OBS, require, standard_name
 
 INTERVAL: Final = {"minute": np.timedelta64(60, "s"), "hour": np.timedelta64(3600, "s")}
 """Table -> length of its intervals."""

@@ -39,16 +39,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from qc.errors import QcError
-from qc.flags import Cause, Flag, Outcome, outcome, outcomes, without
-from qc.schema import (
-    OBS,
+from qc.flags import (
+    Cause,
+    Flag,
+    Outcome,
     cause_attributes,
     flag_attributes,
-    nanoseconds,
-    require,
-    standard_name,
+    outcome,
+    outcomes,
     tests_attributes,
+    without,
 )
+from qc.schema import OBS, nanoseconds, require, standard_name
 from qc.units import QUANTITIES
 
 MINUTE: Final = 60 * 10**9

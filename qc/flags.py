@@ -19,7 +19,7 @@ tell apart (not evaluated, suspect, bad) skyledger's own files say in a column o
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,35 @@ def _place(cause: Cause) -> int:
 
 
 FLAG_MEANINGS: Final = {flag: flag.name.lower() for flag in Flag}
+
+
+def flag_attributes() -> dict[str, Any]:
+    """Return the CF attributes of a flag variable: standard_name, flag_values, flag_meanings."""
+    return {
+        "standard_name": "quality_flag",
+        "flag_values": np.array([int(flag) for flag in FLAG_MEANINGS], dtype=np.int8),
+        "flag_meanings": " ".join(FLAG_MEANINGS.values()),
+    }
+
+
+def cause_attributes() -> dict[str, Any]:
+    """Return the CF attributes of a cause variable: flag_masks, flag_meanings."""
+    return {
+        "flag_masks": np.array([int(cause) for cause in Cause], dtype=np.int32),
+        "flag_meanings": " ".join(str(cause.name).lower() for cause in Cause),
+    }
+
+
+def tests_attributes() -> dict[str, Any]:
+    """Return the CF attributes of a variable of tests' outcomes: flag_masks, flag_values, flag_meanings."""
+    told = [outcome for outcome in Outcome if outcome is not Outcome.NOT_EVALUATED]
+    places = [_place(cause) for cause in Cause for _ in told]
+    return {
+        "flag_masks": np.array([7 << place for place in places], dtype=np.int64),
+        "flag_values": np.array([int(o) << p for o, p in zip(told * len(Cause), places, strict=True)], dtype=np.int64),
+        "flag_meanings": " ".join(f"{cause.name}_{outcome.name}".lower() for cause in Cause for outcome in told),
+    }
+
 
 # --- archives --------------------------------------------------------------------------------
 

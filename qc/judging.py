@@ -17,16 +17,8 @@ from qc import calibration, flushing, manual, ranges, state, water
 from qc.calibration import Calibration, Injections
 from qc.configuration import Config, Gas, Method
 from qc.errors import QcError
-from qc.flags import Cause, Flag, outcomes
-from qc.schema import (
-    READINGS,
-    cause_attributes,
-    flag_attributes,
-    nanoseconds,
-    require,
-    standard_name,
-    tests_attributes,
-)
+from qc.flags import Cause, Flag, cause_attributes, flag_attributes, outcomes, tests_attributes
+from qc.schema import READINGS, nanoseconds, require, standard_name
 from qc.target import History, history
 from qc.units import QUANTITIES
 

@@ -29,7 +29,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from qc.errors import QcError
-from qc.flags import FLAG_MEANINGS, Cause, Flag, Outcome
+from qc.flags import Flag
 from qc.units import QUANTITIES, TO_MOLE_FRACTION
 
 _KINDS: Final = {
@@ -299,34 +299,6 @@ OBS: Final = Schema(
     each=f"{_GAS}_flag",
 )
 """One series of one station and inlet; heights in m (inlet above ground, altitude of the ground above sea level)."""
-
-
-def flag_attributes() -> dict[str, Any]:
-    """Return the CF attributes of a flag variable: standard_name, flag_values, flag_meanings."""
-    return {
-        "standard_name": "quality_flag",
-        "flag_values": np.array([int(flag) for flag in FLAG_MEANINGS], dtype=np.int8),
-        "flag_meanings": " ".join(FLAG_MEANINGS.values()),
-    }
-
-
-def cause_attributes() -> dict[str, Any]:
-    """Return the CF attributes of a cause variable: flag_masks, flag_meanings."""
-    return {
-        "flag_masks": np.array([int(cause) for cause in Cause], dtype=np.int32),
-        "flag_meanings": " ".join(str(cause.name).lower() for cause in Cause),
-    }
-
-
-def tests_attributes() -> dict[str, Any]:
-    """Return the CF attributes of a variable of tests' outcomes: flag_masks, flag_values, flag_meanings."""
-    told = [outcome for outcome in Outcome if outcome is not Outcome.NOT_EVALUATED]
-    places = [3 * (int(cause).bit_length() - 1) for cause in Cause for _ in told]
-    return {
-        "flag_masks": np.array([7 << place for place in places], dtype=np.int64),
-        "flag_values": np.array([int(o) << p for o, p in zip(told * len(Cause), places, strict=True)], dtype=np.int64),
-        "flag_meanings": " ".join(f"{cause.name}_{outcome.name}".lower() for cause in Cause for outcome in told),
-    }
 
 
 def nanoseconds(time: xr.DataArray) -> NDArray[np.int64]:

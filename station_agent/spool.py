@@ -26,20 +26,25 @@ from station_agent.clock import Standing
 from station_agent.errors import SpoolDamagedError, SpoolError, WireError
 from station_agent.reading import Notice, Reading
 from station_agent.sample import Sample
-from station_agent.shedding import Change, Loss, Stored, losses, plan, told
-from station_agent.spool_file import connect, fault, pack, prepare, standing, unpack, used_bytes
-from station_agent.wire import Acknowledgement, Kind, Outcome, digest, encode_batch, encode_event, reencode
-
-INSERT: Final = (
-    "INSERT INTO batch (digest, spool, seq, instrument, kind, samples, frozen_ms, payload) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+from station_agent.shedding import Change, Loss, losses, plan, told
+from station_agent.spool_file import (
+    INSERT,
+    connect,
+    fault,
+    frozen,
+    pack,
+    prepare,
+    put,
+    put_position,
+    put_rescued,
+    renumber,
+    sheddable,
+    standing,
+    thin_out,
+    unpack,
+    used_bytes,
 )
-MOST_SHED: Final = 10_000
-"""Batches given up at once at most."""
-
-
-def _nothing(step: str) -> None:
-    """Do nothing at a step."""
+from station_agent.wire import Acknowledgement, Kind, Outcome, digest, encode_batch, encode_event
 
 
 class Spool:
@@ -71,7 +76,7 @@ class Spool:
         station: str,
         samples: int = 60,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        on_step: Callable[[str], object] = _nothing,
+        on_step: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.path = path
         self._samples = samples
@@ -180,12 +185,12 @@ class Spool:
         rows = self._rows(
             "SELECT id, digest, instrument, kind, payload FROM batch WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
         )
-        return [_frozen(row) for row in rows]
+        return [frozen(row) for row in rows]
 
     def frozen(self, number: int) -> Frozen | None:
         """Return one batch by its number, or None where it has left."""
         rows = self._rows("SELECT id, digest, instrument, kind, payload FROM batch WHERE id = ?", (number,))
-        return _frozen(rows[0]) if rows else None
+        return frozen(rows[0]) if rows else None
 
     # --- what changes it ---------------------------------------------------------------------
 
@@ -208,9 +213,9 @@ class Spool:
             if fresh:
                 db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, pack(fresh)))
             if held is not None:
-                _set(db, "held", json.dumps([held.boot, held.apart_ns]))
+                put(db, "held", json.dumps([held.boot, held.apart_ns]))
             for file, state in reading.positions.items():
-                _store_position(db, name, file, state)
+                put_position(db, name, file, state)
         self._held = held or self._held
         self._pending[name] = waiting[cut:]
         if fresh:
@@ -231,7 +236,7 @@ class Spool:
             for name, moved in samples.items():
                 db.execute("DELETE FROM pending WHERE instrument = ?", (name,))
                 db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, pack(moved)))
-            _set(db, "held", json.dumps([standing.boot, standing.apart_ns]))
+            put(db, "held", json.dumps([standing.boot, standing.apart_ns]))
         self._held = standing
         for name, moved in samples.items():
             self._pending[name] = list(moved)
@@ -254,7 +259,7 @@ class Spool:
     def probe(self) -> None:
         """Write, where there is nothing else to write: raises SpoolUnwritableError as long as that is not possible."""
         with self._transaction("probe") as db:
-            _set(db, "probed_ms", self._now_ms())
+            put(db, "probed_ms", self._now_ms())
 
     def release(self) -> None:
         """Note that no samples wait for the clock any more."""
@@ -275,7 +280,7 @@ class Spool:
             with self._transaction("acknowledge") as db:
                 db.executemany("DELETE FROM batch WHERE id = ?", [(row[0],) for row in removed])
                 grown = sum(self._rekey(db, row) for row, outcome in found if outcome is Outcome.REKEY)
-                _set(db, "acknowledged_ms", now := self._now_ms())
+                put(db, "acknowledged_ms", now := self._now_ms())
         except BaseException:
             self._id, self._next_seq = before
             raise
@@ -315,12 +320,8 @@ class Spool:
             Given up for the quota in that one.
         """
         with self._transaction("adopt") as db:
-            # A damaged index may give a row twice.
-            db.executemany(INSERT.replace("INSERT", "INSERT OR IGNORE", 1), batches)
-            for name, samples in pending.items():
-                db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, pack(samples)))
-            db.executemany("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", positions)
-            _set(db, "lost_samples", lost_samples)
+            put_rescued(db, batches, pending, positions)
+            put(db, "lost_samples", lost_samples)
         self._lost = lost_samples
         for name, samples in pending.items():
             self._pending.setdefault(name, []).extend(samples)
@@ -349,7 +350,7 @@ class Spool:
         """
         lost: list[Loss] = []
         try:
-            changes = plan(self._sheddable(thin=thin), size=size, thin=thin)
+            changes = plan(sheddable(self._rows, thin=thin), size=size, thin=thin)
         except WireError as error:  # no longer what was frozen
             raise SpoolDamagedError(f"{self.path}: a batch in the spool cannot be read: {error}") from None
         if not changes:
@@ -366,7 +367,7 @@ class Spool:
                     rows = self._freeze(loss.instrument, (), [told(loss, thin=thin, now_ms=now)], now=now)
                     self._insert(db, rows)
                     self._next_seq += len(rows)
-                _set(db, "lost_samples", total)
+                put(db, "lost_samples", total)
         except BaseException:
             self._next_seq = before
             raise
@@ -381,9 +382,9 @@ class Spool:
         prepare(self._db, self.path)
         if self._meta("station") is None:
             with self._transaction("create") as db:
-                _set(db, "spool", uuid.uuid4())
-                _set(db, "next_seq", 1)
-                _set(db, "station", station)
+                put(db, "spool", uuid.uuid4())
+                put(db, "next_seq", 1)
+                put(db, "station", station)
         owner = self._meta("station")
         if owner != station:
             raise SpoolError(
@@ -441,7 +442,7 @@ class Spool:
     def _insert(self, db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             db.executemany(INSERT, rows)
-            _set(db, "next_seq", self._next_seq + len(rows))
+            put(db, "next_seq", self._next_seq + len(rows))
 
     def _count(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self._next_seq += len(rows)
@@ -449,42 +450,23 @@ class Spool:
         self._queued_samples += sum(row[5] for row in rows)
         self._size += sum(len(row[7]) for row in rows)
 
-    def _sheddable(self, *, thin: bool) -> Iterator[Stored]:
-        """Yield batches of samples in the order they are to be given up; as many as one call may give up at most."""
-        order = "thinned, id" if thin else "id"
-        sql = f"SELECT id FROM batch WHERE kind = 'data' ORDER BY {order} LIMIT {MOST_SHED}"  # noqa: S608 - our own words
-        for (number,) in self._rows(sql):
-            (row,) = self._rows("SELECT id, instrument, payload, thinned FROM batch WHERE id = ?", (number,))
-            yield Stored(*row)
-
     def _shed(self, db: sqlite3.Connection, change: Change) -> None:
         if not change.stay:
             db.execute("DELETE FROM batch WHERE id = ?", (change.batch.id,))
             return
-        payload = encode_batch(change.stay, spool=self._id, seq=self._next_seq)
-        db.execute(
-            "UPDATE batch SET digest = ?, spool = ?, seq = ?, samples = ?, payload = ?, thinned = thinned + 1"
-            " WHERE id = ?",
-            (digest(payload), self._id, self._next_seq, len(change.stay), payload, change.batch.id),
-        )
+        thin_out(db, change, spool=self._id, seq=self._next_seq)
         self._next_seq += 1
-        _set(db, "next_seq", self._next_seq)
+        put(db, "next_seq", self._next_seq)
 
     def _rekey(self, db: sqlite3.Connection, row: tuple[Any, ...]) -> int:
         """Freeze one batch again; return by how many bytes it grew."""
         number, _, spool, _, size = row
         if spool == self._id:
             self._id, self._next_seq = str(uuid.uuid4()), 1
-            _set(db, "spool", self._id)
+            put(db, "spool", self._id)
         seq, self._next_seq = self._next_seq, self._next_seq + 1
-        _set(db, "next_seq", self._next_seq)
-        payload = db.execute("SELECT payload FROM batch WHERE id = ?", (number,)).fetchone()[0]
-        fresh = reencode(payload, spool=self._id, seq=seq)
-        db.execute(
-            "UPDATE batch SET digest = ?, spool = ?, seq = ?, payload = ? WHERE id = ?",
-            (digest(fresh), self._id, seq, fresh, number),
-        )
-        return len(fresh) - int(size)
+        put(db, "next_seq", self._next_seq)
+        return renumber(db, number, spool=self._id, seq=seq) - int(size)
 
     @contextmanager
     def _transaction(self, step: str) -> Iterator[sqlite3.Connection]:
@@ -515,22 +497,3 @@ STEPS: Final = tuple(
     for step in ("begun", "written", "committed")
 )
 """Every step `Spool` names."""
-
-
-# --- rows ------------------------------------------------------------------------------------
-
-
-def _frozen(row: tuple[Any, ...]) -> Frozen:
-    return Frozen(row[0], row[1], row[2], Kind(row[3]), row[4])
-
-
-def _set(db: sqlite3.Connection, key: str, value: object) -> None:
-    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, str(value)))
-
-
-def _store_position(db: sqlite3.Connection, name: str, file: str, state: dict[str, Any] | None) -> None:
-    if state is None:
-        db.execute("DELETE FROM position WHERE instrument = ? AND file = ?", (name, file))
-    else:
-        row = (name, file, json.dumps(state, separators=(",", ":")))
-        db.execute("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", row)

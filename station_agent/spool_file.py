@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from station_agent.batches import Frozen
 from station_agent.clock import Standing
 from station_agent.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
 from station_agent.sample import Sample
+from station_agent.shedding import Change, Stored
+from station_agent.wire import Kind, digest, encode_batch, reencode
 
 SCHEMA_VERSION: Final = 2
 UPGRADES: Final = {1: "ALTER TABLE batch ADD COLUMN thinned INTEGER NOT NULL DEFAULT 0"}
 """Schema version -> what makes the next one of it."""
 BUSY_S: Final = 10.0
 """How long another process may hold the file before writing to it fails."""
+INSERT: Final = (
+    "INSERT INTO batch (digest, spool, seq, instrument, kind, samples, frozen_ms, payload) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+MOST_SHED: Final = 10_000
+"""Batches given up at once at most."""
 SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE batch (
@@ -101,3 +110,75 @@ def pack(samples: Sequence[Sample]) -> str:
 def unpack(text: str) -> list[Sample]:
     """Return pending samples as they were packed."""
     return [Sample(*row) for row in json.loads(text)]
+
+
+# --- rows ------------------------------------------------------------------------------------
+
+
+def frozen(row: tuple[Any, ...]) -> Frozen:
+    """Return a batch of a row (id, digest, instrument, kind, payload)."""
+    return Frozen(row[0], row[1], row[2], Kind(row[3]), row[4])
+
+
+def put(db: sqlite3.Connection, key: str, value: object) -> None:
+    """Keep what is to be known of the spool as a whole."""
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, str(value)))
+
+
+def put_position(db: sqlite3.Connection, name: str, file: str, state: dict[str, Any] | None) -> None:
+    """Keep how far a source of an instrument was read; None forgets it."""
+    if state is None:
+        db.execute("DELETE FROM position WHERE instrument = ? AND file = ?", (name, file))
+    else:
+        row = (name, file, json.dumps(state, separators=(",", ":")))
+        db.execute("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", row)
+
+
+def sheddable(rows: Callable[[str, tuple[Any, ...]], Sequence[tuple[Any, ...]]], *, thin: bool) -> Iterator[Stored]:
+    """Yield batches of samples in the order they are to be given up; as many as one call may give up at most.
+
+    Parameters
+    ----------
+    rows
+        Returns what a query finds.
+    thin
+        Those that were thinned least often go first, else the oldest.
+    """
+    order = "thinned, id" if thin else "id"
+    sql = f"SELECT id FROM batch WHERE kind = 'data' ORDER BY {order} LIMIT {MOST_SHED}"  # noqa: S608 - our own words
+    for (number,) in rows(sql, ()):
+        (row,) = rows("SELECT id, instrument, payload, thinned FROM batch WHERE id = ?", (number,))
+        yield Stored(*row)
+
+
+def thin_out(db: sqlite3.Connection, change: Change, *, spool: str, seq: int) -> None:
+    """Freeze what stays of a batch anew, under a new number."""
+    payload = encode_batch(change.stay, spool=spool, seq=seq)
+    db.execute(
+        "UPDATE batch SET digest = ?, spool = ?, seq = ?, samples = ?, payload = ?, thinned = thinned + 1 WHERE id = ?",
+        (digest(payload), spool, seq, len(change.stay), payload, change.batch.id),
+    )
+
+
+def renumber(db: sqlite3.Connection, number: int, *, spool: str, seq: int) -> int:
+    """Freeze a batch anew under another number; return its size."""
+    payload = db.execute("SELECT payload FROM batch WHERE id = ?", (number,)).fetchone()[0]
+    fresh = reencode(payload, spool=spool, seq=seq)
+    db.execute(
+        "UPDATE batch SET digest = ?, spool = ?, seq = ?, payload = ? WHERE id = ?",
+        (digest(fresh), spool, seq, fresh, number),
+    )
+    return len(fresh)
+
+
+def put_rescued(
+    db: sqlite3.Connection,
+    batches: Sequence[tuple[Any, ...]],
+    pending: Mapping[str, Sequence[Sample]],
+    positions: Iterable[tuple[str, str, str]],
+) -> None:
+    """Keep what was read of another spool; a damaged index of that one may give a row twice."""
+    db.executemany(INSERT.replace("INSERT", "INSERT OR IGNORE", 1), batches)
+    for name, samples in pending.items():
+        db.execute("INSERT INTO pending (instrument, samples) VALUES (?, ?)", (name, pack(samples)))
+    db.executemany("INSERT OR REPLACE INTO position (instrument, file, state) VALUES (?, ?, ?)", positions)

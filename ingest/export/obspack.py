@@ -18,8 +18,8 @@ from ingest.errors import FileError
 from ingest.export.series import Series, one_line, series, written
 from ingest.files.obspack import OWN
 from ingest.files.record import rescaled
-from qc.flags import to_noaa
-from qc.schema import cause_attributes, flag_attributes, standard_name
+from qc.flags import cause_attributes, flag_attributes, to_noaa
+from qc.schema import standard_name
 
 CONVENTIONS: Final = "CF-1.11, ACDD-1.3"
 _EPOCH: Final = "1970-01-01T00:00:00Z"

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from ingest.files.record import Gas, Record
 from ingest.files.text import Columns, Text, columns, dates, keys, load, shown
-from qc.flags import WDCGG, Flag, from_noaa
-from qc.schema import cause_attributes
+from qc.flags import WDCGG, Flag, cause_attributes, from_noaa
 
 NOAA: Final = "noaa"
 WDCGG_TEXT: Final = "wdcgg"

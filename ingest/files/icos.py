@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from ingest.files.record import Gas, Record
 from ingest.files.text import Columns, Text, columns, dates, keys, load, shown
-from qc.flags import ICOS
-from qc.schema import cause_attributes
+from qc.flags import ICOS, cause_attributes
 
 FORMAT: Final = "icos"
 INTERVALS: Final = {

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from ingest.errors import FileError
 from ingest.files.record import UNITS, Gas, Record, rescaled
-from qc.flags import ICOS, from_noaa
-from qc.schema import cause_attributes
+from qc.flags import ICOS, cause_attributes, from_noaa
 
 FORMAT: Final = "obspack"
 OWN: Final = "skyledger_"

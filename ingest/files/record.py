@@ -13,8 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ingest.errors import FileError
-from qc.flags import Flag
-from qc.schema import OBS, flag_attributes, require, standard_name
+from qc.flags import Flag, flag_attributes
+from qc.schema import OBS, require, standard_name
 from qc.units import QUANTITIES, TO_MOLE_FRACTION
 
 UNITS: Final = {

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ingest import export, files
 from ingest.errors import FileError
-from qc.flags import Cause, Flag, from_noaa, to_icos, to_noaa, to_wdcgg
-from qc.schema import OBS, cause_attributes, flag_attributes, require
+from qc.flags import Cause, Flag, cause_attributes, flag_attributes, from_noaa, to_icos, to_noaa, to_wdcgg
+from qc.schema import OBS, require
 
 WRITERS = {"icos": export.icos, "obspack": export.obspack, "wdcgg": export.wdcgg}
 CHECKER_VARIABLE = "SKYLEDGER_TEST_COMPLIANCE_CHECKER"

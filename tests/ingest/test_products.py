@@ -8,7 +8,8 @@ from ingest import products, read
 from ingest.database import connect
 from ingest.errors import StoreError
 from ingest.products import InventoryEntry, InversionRun, QcRun, Region
-from qc.schema import OBS, flag_attributes, require
+from qc.flags import flag_attributes
+from qc.schema import OBS, require
 from tests.ingest.payloads import START
 
 HOUR = np.timedelta64(3600, "s")

@@ -8,7 +8,8 @@ from inversion.covariance import BlockDiagonal, Diagonal
 from inversion.errors import SelectionError
 from inversion.observations import REASONS, errors, gather, solar_hour
 from inversion.transport import footprints
-from qc.schema import OBS, SchemaError, flag_attributes, require
+from qc.flags import flag_attributes
+from qc.schema import OBS, SchemaError, require
 
 START = np.datetime64("2024-03-01", "ns")
 HOUR = np.timedelta64(1, "h")
