@@ -81,7 +81,7 @@ def unit(text: str) -> str:
     """Return a unit as it is read: ``nmol mol-1`` is ppb, ``kt yr-1`` is kt yr⁻¹."""
     if text in _PLAIN:
         return _PLAIN[text]
-    return re.sub(r"(?<=[A-Za-zµ])-?\d+", lambda power: power.group().translate(_SUPER), text)
+    return re.sub(r"(?<![A-Z])(?<=[A-Za-zµ])-?\d+", lambda power: power.group().translate(_SUPER), text)
 
 
 def scaled(values: Any, units: str) -> tuple[Any, str]:
@@ -128,7 +128,7 @@ def field(values: xr.DataArray, what: str) -> xr.DataArray:
         raise PlotError(what, [f"It has {has}, expected latitude and longitude: select or average the others."])
     if min(values.sizes.values()) < len(wanted):
         raise PlotError(what, [f"It has {dict(values.sizes)} cells, expected two or more each way."])
-    return values.transpose("latitude", "longitude")
+    return values.transpose("latitude", "longitude").sortby(["latitude", "longitude"])
 
 
 def projection(longitude: Any, latitude: Any) -> ccrs.Projection:

@@ -41,8 +41,9 @@ def flux(values: xr.DataArray, *, stations: Places | None = None, title: str = "
         Where it is no field on latitude and longitude, or has no finite value.
     """
     signed = bool((values < 0).any())
+    blank = not signed and bool((values != 0).any())
     return _map(
-        values if signed else values.where(values != 0), stations=stations, title=title, name=name, signed=signed
+        values.where(values != 0) if blank else values, stations=stations, title=title, name=name, signed=signed
     )
 
 

@@ -39,18 +39,20 @@ def innovations(posterior: Posterior, *, title: str = "") -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Above, histograms of λ = (y − H x_a)/√(diag S) and of residuals/√(diag R), each beside the standard normal
-        distribution; they hold together where the stated B and R do. Below, the correlation of residuals of a site with
-        those some observations later, and residuals site by site: mean and root mean square, with what is expected.
+        Above left, innovations y − H x_a − H_b b_a, each over its own σ √S_ii, beside the standard normal distribution;
+        they are correlated, so χ²/n (expected 1) says how large they are together. Above right, residuals whitened by
+        R, L_R⁻¹ (y − H x̂ − H_b b̂) with R = L_R L_Rᵀ, beside a normal distribution of the variance 1 − DOFS/n that is
+        left of them. Below, the correlation of a site's whitened residuals with those some observations later, and
+        residuals site by site: mean and root mean square, with what R states.
     """
-    problem = posterior.problem
-    spread = np.sqrt(_innovation_variance(posterior))
-    sigma = np.sqrt(problem.R.diagonal())
-    before, after = posterior.innovation.values / spread, posterior.residual.values / sigma
+    problem, d = posterior.problem, posterior.diagnostics
+    before = posterior.innovation.values / np.sqrt(_innovation_variance(posterior))
+    after = problem.R.sqrt().solve(posterior.residual.values)
+    left = float(np.sqrt(max(1.0 - d.dofs / d.n_obs, 0.0)))
     made = ground.figure(9.0, 6.4)
     panels = made.subplots(2, 2)
-    _histogram(panels[0, 0], before, "innovation / σ of innovations", ground.PRIOR)
-    _histogram(panels[0, 1], after, "residual / σ of observations", ground.POSTERIOR)
+    _histogram(panels[0, 0], before, "innovation / its σ", ground.PRIOR, more=f"χ²/n {d.chi2_reduced:.2f}")
+    _histogram(panels[0, 1], after, "whitened residual", ground.POSTERIOR, spread=left)
     _lags(panels[1, 0], posterior, after)
     _sites(panels[1, 1], posterior)
     ground.heading(made, title)
@@ -66,32 +68,40 @@ def _innovation_variance(posterior: Posterior) -> Any:
     return found
 
 
-def _histogram(axes: Any, values: Any, text: str, colour: str, what: str = "observations") -> None:
+def _histogram(
+    axes: Any, values: Any, text: str, colour: str, *, what: str = "observations", spread: float = 1.0, more: str = ""
+) -> None:
+    """Draw a histogram beside the normal distribution of a standard deviation `spread`."""
     bins = np.linspace(-_BEYOND, _BEYOND, 37)
     axes.hist(np.clip(values, -_BEYOND, _BEYOND), bins=bins, density=True, color=colour, alpha=0.75)
     line = np.linspace(-_BEYOND, _BEYOND, 200)
-    axes.plot(line, normal.pdf(line), color="#111111", linewidth=1.1, label="standard normal")
+    named = "standard normal" if spread == 1.0 else f"normal, SD {spread:.2f}"
+    if spread > 0:
+        axes.plot(line, normal.pdf(line, scale=spread), color="#111111", linewidth=1.1, label=named)
     axes.set_xlabel(text, fontsize=9)
     axes.set_ylabel("density", fontsize=9)
     said = f"mean {values.mean():+.2f}, SD {values.std():.2f}\n{values.size} {what}".replace("-", "−")
-    axes.text(0.02, 0.97, said, transform=axes.transAxes, va="top", fontsize=8)
+    axes.text(0.02, 0.97, "\n".join(filter(None, (said, more))), transform=axes.transAxes, va="top", fontsize=8)
     axes.legend(fontsize=8, frameon=False, loc="upper right")
     ground.plain(axes)
 
 
 def _lags(axes: Any, posterior: Posterior, whitened: Any) -> None:
-    reach = min(_LAGS, max(rows.size for rows in rows_of_sites(posterior.problem).values()) - 2)
-    for number, (site, rows) in enumerate(rows_of_sites(posterior.problem).items()):
+    """Draw how the whitened residuals of each site with three or more go on."""
+    sites = {site: rows for site, rows in rows_of_sites(posterior.problem).items() if rows.size > 2}
+    for number, (site, rows) in enumerate(sites.items()):
         own = whitened[rows] - whitened[rows].mean()
+        reach = min(_LAGS, rows.size - 2)
         found = [1.0, *(float(np.dot(own[k:], own[:-k]) / max(np.dot(own, own), 1e-300)) for k in range(1, reach + 1))]
         colour, mark = ground.OTHERS[number % len(ground.OTHERS)], ground.MARKS[number % len(ground.MARKS)]
         axes.plot(range(reach + 1), found, color=colour, marker=mark, markersize=3, linewidth=1, label=drawable(site))
-    n = min(rows.size for rows in rows_of_sites(posterior.problem).values())
-    axes.axhspan(-1.96 / np.sqrt(n), 1.96 / np.sqrt(n), color="#eeeeee", zorder=0)
+    if sites:
+        n = min(rows.size for rows in sites.values())
+        axes.axhspan(-1.96 / np.sqrt(n), 1.96 / np.sqrt(n), color="#eeeeee", zorder=0)
+        axes.legend(prop=properties(size=7.5), frameon=False, ncols=2, loc="upper right")
     axes.axhline(0, color="#111111", linewidth=0.6)
     axes.set_xlabel("lag [observations]", fontsize=9)
-    axes.set_ylabel("correlation of residuals", fontsize=9)
-    axes.legend(prop=properties(size=7.5), frameon=False, ncols=2, loc="upper right")
+    axes.set_ylabel("correlation of whitened residuals", fontsize=9)
     ground.plain(axes)
 
 
@@ -167,7 +177,7 @@ def _matrix(made: Figure, axes: Any, values: Any, names: Sequence[str], text: st
             for j in places:
                 if abs(values[i, j]) >= 0.05:
                     colour = "white" if abs(values[i, j]) > _DARK * top else "#222222"
-                    said = f"{values[i, j]:.1f}".replace("-", "−").replace("0.", ".")
+                    said = f"{values[i, j]:.1f}".replace("-", "−").replace("0.", ".", 1 if abs(values[i, j]) < 1 else 0)
                     axes.text(j, i, said, ha="center", va="center", fontsize=6, color=colour)
     ground.title(axes, title)
     ground.bar(made, drawn, axes, text)
@@ -340,7 +350,7 @@ def coverage(twins: xr.Dataset, *, title: str = "") -> Figure:
     made = ground.figure(9.0, max(3.4, 1.6 + 0.28 * len(names)))
     left, right = made.subplots(1, 2)
     z = twins["z"].values[:, counted].ravel()
-    _histogram(left, z, "error / stated σ", ground.POSTERIOR, "errors")
+    _histogram(left, z, "error / stated σ", ground.POSTERIOR, what="errors")
     place = np.arange(len(names))
     for column, stated, colour, mark in (
         ("inside68", 0.683, ground.POSTERIOR, "o"),

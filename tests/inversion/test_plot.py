@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from inversion import Problem, plot, solve, twins
-from inversion.covariance import Diagonal
+from inversion.covariance import Diagonal, OrnsteinUhlenbeck
 from inversion.plot import ground
 from inversion.resolution import resolution
 from tests.inversion import twin_world
@@ -113,7 +113,7 @@ def test_every_part_of_the_world_can_be_drawn():
         assert drawn(plot.flux(field)).collections
 
 
-def test_innovations_are_whitened_by_their_own_covariance():
+def test_innovations_are_over_their_own_sigma_and_say_chi2():
     posterior, _, _ = solved()
     problem = posterior.problem
     H = np.hstack([problem.joint().H.rows(slice(0, problem.n_obs))])
@@ -123,8 +123,58 @@ def test_innovations_are_whitened_by_their_own_covariance():
     drawn(figure)
     said = next(text for text in words(figure) if text.startswith("mean"))
     assert said.startswith(f"mean {z.mean():+.2f}, SD {z.std():.2f}".replace("-", "−"))
+    assert said.endswith(f"χ²/n {posterior.diagnostics.chi2_reduced:.2f}")
     assert "residual [ppb]" in words(figure)
     assert not overlapping(figure.axes[2], "x")
+
+
+def remembering(hours, n=200):
+    """One site whose errors last, inverted with just that R."""
+    rng = np.random.default_rng(4)
+    R = OrnsteinUhlenbeck(np.arange(float(n)), np.full(n, 1e-4), np.ones(n), hours)
+    H = rng.uniform(size=(n, 12))
+    y = H @ np.ones(12) + R.sqrt().matvec(rng.normal(size=n))
+    at = {
+        "site": ("obs", ["one"] * n),
+        "time": ("obs", np.datetime64("2026-06-01", "ns") + np.arange(n) * np.timedelta64(1, "h")),
+    }
+    observed = xr.DataArray(y, at, "obs", attrs={"units": "nmol mol-1"})
+    return solve.batch(Problem(y=observed, H=H, R=R, x_a=np.ones(12), B=Diagonal(np.ones(12)), x_units="1", name="one"))
+
+
+def test_residuals_are_whitened_by_the_whole_of_r_and_laid_beside_what_the_fit_leaves():
+    posterior = remembering(12.0)
+    d = posterior.diagnostics
+    figure = plot.innovations(posterior)
+    drawn(figure)
+    (lags,) = (line for line in figure.axes[2].lines if line.get_label() == "one")
+    assert np.abs(lags.get_ydata()[1:4]).max() < 0.2
+    legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert legend == [f"normal, SD {np.sqrt(1 - d.dofs / d.n_obs):.2f}"]
+
+
+def test_sites_with_one_observation_have_no_lags():
+    posterior = remembering(12.0, n=4)
+    y = posterior.problem.y.assign_coords(site=("obs", list("abcd")))
+    parts = {name: getattr(posterior.problem, name) for name in ("H", "R", "x_a", "B")}
+    drawn(plot.innovations(solve.batch(Problem(y=y, name="four", **parts))))
+
+
+def test_units_powers_are_raised_and_names_of_gases_are_not():
+    assert ground.unit("kt CO2-eq") == "kt CO2-eq"
+    assert ground.unit("kt CO2 yr-1") == "kt CO2 yr⁻¹"
+    assert ground.unit("(mol/mol)/(mol/m2/s)") == "(mol/mol)/(mol/m²/s)"
+
+
+def test_fields_with_latitudes_from_the_north_and_without_flux_are_drawn():
+    flux = on_grid(np.abs(solved()[0].problem.x_a.values))
+    turned = drawn(plot.flux(flux.isel(latitude=slice(None, None, -1))))
+    meshes = [
+        next(one for one in axes.collections if isinstance(one, mpl.collections.QuadMesh)).get_array()
+        for axes in (turned, drawn(plot.flux(flux)))
+    ]
+    np.testing.assert_array_equal(np.ma.filled(meshes[0], 0), np.ma.filled(meshes[1], 0))
+    drawn(plot.flux(flux * 0.0))
 
 
 def test_totals_show_prior_posterior_and_truth():
