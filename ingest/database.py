@@ -15,6 +15,10 @@ from ingest.errors import MigrationError, StoreError
 
 Connection = psycopg.Connection[Any]
 
+UNREADABLE: Final = (
+    "the address of the database cannot be read: expected postgresql://USER@HOST/DATABASE or"
+    " 'host=HOST dbname=DATABASE user=USER'; check --dsn or SKYLEDGER_DSN (not shown: it may hold a password)"
+)
 _ALIVE: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 
 
@@ -36,10 +40,7 @@ def connect(dsn: str, *, seconds: int = 10) -> Connection:
     try:
         alive = conninfo.make_conninfo(dsn, **{"connect_timeout": seconds, **_ALIVE, **conninfo.conninfo_to_dict(dsn)})
     except psycopg.ProgrammingError:  # libpq's sentence quotes the address, which may hold a password
-        raise StoreError(
-            "the address of the database cannot be read: expected postgresql://USER:PASSWORD@HOST/DATABASE or"
-            " 'host=HOST dbname=DATABASE user=USER'; check --dsn or SKYLEDGER_DSN (not shown: it may hold a password)"
-        ) from None
+        raise StoreError(UNREADABLE) from None
     try:
         conn: Connection = psycopg.connect(alive, autocommit=True)
     except psycopg.OperationalError as error:

@@ -102,8 +102,8 @@ def export(dsn: str, folder: Path) -> dict[str, int]:
         raise StoreError(f"{folder} is there already: give a folder that is not")
     draft = folder.with_name(f".{folder.name}.making-{os.getpid()}")
     try:
-        draft.mkdir(mode=0o700, parents=True)
         with connect(dsn) as conn, conn.transaction():
+            draft.mkdir(mode=0o700, parents=True)
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             conn.execute(_PLAINLY)
             require_current(conn)

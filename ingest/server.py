@@ -9,7 +9,7 @@ import psycopg
 from psycopg import conninfo
 from psycopg.pq import PGconn, Ping
 
-from ingest.database import connect
+from ingest.database import UNREADABLE, connect
 from ingest.errors import StoreError
 
 _SPACES: Final = "SELECT spcname FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
@@ -47,9 +47,7 @@ def identify(dsn: str) -> Server:
             row = conn.execute("IDENTIFY_SYSTEM").fetchone()
             major = conn.info.server_version // 10_000
     except psycopg.ProgrammingError:  # libpq's sentence quotes the address, which may hold a password
-        raise StoreError(
-            "--dsn cannot be read: expected postgresql://USER@HOST/DATABASE or 'host=HOST dbname=DATABASE'"
-        ) from None
+        raise StoreError(UNREADABLE) from None
     except psycopg.Error as error:
         said = " ".join(str(error).split())
         raise StoreError(
@@ -58,6 +56,13 @@ def identify(dsn: str) -> Server:
         ) from error
     assert row is not None
     return Server(str(row[0]), int(row[1]), major)
+
+
+def lost(dsn: str, slot: str) -> bool:
+    """Whether the server has removed log that a replication slot had not had yet."""
+    with connect(dsn) as conn:
+        row = conn.execute("SELECT wal_status FROM pg_replication_slots WHERE slot_name = %s", [slot]).fetchone()
+    return row is not None and row[0] == "lost"
 
 
 def starting(dsn: str) -> bool:

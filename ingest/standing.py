@@ -16,15 +16,18 @@ SILENT: Final = timedelta(days=1)
 """From here on somebody has to go there; that of the alert StationSilentForADay."""
 
 _LOOKED_AT: Final = 20
-"""Messages among which the newest time is looked for: one that fills a gap may come after a newer one."""
+"""Batches among which the newest time is looked for: one that fills a gap may come after a newer one."""
 _STANDING: Final = """
-SELECT s.name, s.title, s.latitude, s.longitude, m.received, m.reading, w.received, w.status
+SELECT s.name, s.title, s.latitude, s.longitude, m.received, d.reading, w.received, w.status
 FROM station s
 LEFT JOIN LATERAL (
-    SELECT max(received) AS received, max(t_to) FILTER (WHERE kind = 'data') AS reading FROM (
-        SELECT received, t_to, kind FROM message WHERE station = s.name AND state = 'stored' ORDER BY id DESC LIMIT %s
-    ) AS l
+    SELECT received FROM message WHERE station = s.name AND state = 'stored' ORDER BY id DESC LIMIT 1
 ) AS m ON true
+LEFT JOIN LATERAL (
+    SELECT max(t_to) AS reading FROM (
+        SELECT t_to FROM message WHERE station = s.name AND state = 'stored' AND kind = 'data' ORDER BY id DESC LIMIT %s
+    ) AS l
+) AS d ON true
 LEFT JOIN station_status w ON w.station = s.name
 WHERE s.valid_to > now() ORDER BY s.name"""
 

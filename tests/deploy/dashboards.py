@@ -4,7 +4,6 @@ import asyncio
 import http.client
 import json
 import re
-import socket
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,15 +15,10 @@ from tornado.ioloop import IOLoop
 from deploy.dashboard import server, users
 from deploy.dashboard.page import Shown
 from deploy.jobs import network
+from deploy.local.broker import free_port
 from tests.path.network import until
 
 NAME, PASSWORD = "Li Hua", "correct horse battery"
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Clock:

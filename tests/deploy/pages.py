@@ -26,10 +26,21 @@ _AGAIN = (  # with a new password, for the page has given the worker's user anot
     " | grep -q value; do sleep 1; done'; "
 )
 
+_YESTERDAY = (
+    "cd /; {} && su postgres -c \"psql -p 5433 -d skyledger -Atc 'SELECT count(*) FROM message'\""
+    ' && su postgres -c "/usr/lib/postgresql/17/bin/pg_ctl stop -D /var/lib/postgresql/yesterday"'
+)
+
 WALKED = {
     "skyledger station add": ("cd /etc/skyledger; {}", 0),
     "skyledger pki ": ("cd /etc/skyledger; {}", 0),
+    # Something is committed after the time that is asked for, as of yesterday there is.
+    "skyledger db restore /var/backups/skyledger --to /var/lib/postgresql/yesterday": (
+        "cd /; U=$(date -u +%FT%T); sleep 2; su postgres -c \"psql -qAtc 'SELECT pg_current_xact_id()'\"; {}",
+        0,
+    ),
     "skyledger db restore": ("cd /; {}", 0),
+    'su postgres -c "/usr/lib/postgresql/17/bin/pg_ctl start': (_YESTERDAY, 0),
     "skyledger db ": (_OWNER + "{}", 0),
     "systemctl ": ("{}", 0),
     "install ": ("cd /root/files; {}", 0),
@@ -53,15 +64,12 @@ ELSEWHERE: dict[str, str] = {
     # As the units do, which the walk starts; by hand one of them goes on for ever.
     "skyledger db wal": "tests/deploy/test_restore_drill.py::test_with_the_stream_every_reading_is_there_exactly_once",
     "skyledger db backup": "tests/deploy/test_backup.py::test_old_ones_go_with_the_log_only_they_needed",
-    # The walk's backups are of today.
-    "skyledger db restore /var/backups/skyledger --to /srv": (
-        "tests/deploy/test_backup.py::test_nothing_that_was_committed_after_a_time_comes_back"
-    ),
     "skyledger dashboard": "tests/deploy/test_dashboard_page.py::test_the_commands_of_the_page_run_as_printed",
 }
 """What is executed by a test of its own: the beginning of the command, and the test."""
 
 FILLED = {
+    "2026-03-01T12:00": "$U",
     "--dsn …": "",
     "--broker …": _TLS,
     " …": f" {_TLS}",

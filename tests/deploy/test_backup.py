@@ -266,7 +266,7 @@ def test_who_may_not_copy_the_server_is_told(server, backups):
     assert "connect as postgres or as a user with REPLICATION" in refused("backup", backups, "--dsn", as_plain)
     for command in ("backup", "wal"):
         said = refused(command, backups, "--dsn", "postgresql://who:secret@[x/")
-        assert "--dsn cannot be read: expected postgresql://USER@HOST/DATABASE" in said
+        assert "cannot be read: expected postgresql://USER@HOST/DATABASE" in said
         assert "secret" not in said
 
 
@@ -328,6 +328,53 @@ def test_a_stream_that_stopped_goes_on_where_it_was(server, folder, backups, str
     assert eventually(lambda: streaming(server, flushed(server)))
     restored(server, folder, backups)
     assert rows(server) == [1]
+
+
+def test_a_part_of_the_log_that_cannot_be_read_stops_the_server_and_loses_nothing(server, folder, backups, stream):
+    stream.start()
+    assert db("backup", backups, "--dsn", server.dsn)[0] == 0
+    for number in range(3):
+        insert(server, number)
+        with psycopg.connect(server.dsn, autocommit=True) as conn:
+            conn.execute("SELECT pg_switch_wal()")
+    assert eventually(lambda: streaming(server, flushed(server)))
+    stream.stop()
+    server.stop()
+    cluster = folder / "postgres/cluster"
+    shutil.rmtree(cluster)
+    subprocess.run(["chown", "-R", cluster.parent.owner(), backups], check=True)
+    assert db("restore", backups, "--to", cluster)[0] == 0
+    segments = sorted(path for path in (backups / "wal").rglob("*") if re.fullmatch(r"[0-9A-F]{24}", path.name))
+    segments[-1].chmod(0)  # the server runs as nobody, or as who runs this
+    with pytest.raises(DeployError):
+        server.start()
+    segments[-1].chmod(0o600)
+    server.start()
+    assert rows(server) == [0, 1, 2]
+
+
+def test_a_disk_of_its_own_is_not_restored_to(server, backups):
+    assert db("backup", backups, "--dsn", server.dsn)[0] == 0
+    assert "is a disk of its own" in refused("restore", backups, "--to", "/dev/shm")
+
+
+def test_log_that_the_server_has_removed_ends_the_stream_with_what_to_do(server, backups, stream):
+    stream.start()
+    stream.stop()
+    with psycopg.connect(server.dsn, autocommit=True) as conn:
+        conn.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+        conn.execute("SELECT pg_reload_conf()")
+        for number in range(4):
+            conn.execute("INSERT INTO t VALUES (%s)", [number])
+            conn.execute("SELECT pg_switch_wal()")
+            conn.execute("CHECKPOINT")
+        state = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'skyledger_wal'"
+        assert conn.execute(state).fetchone() == ("lost",)
+    line = [sys.executable, "-m", "deploy", "db", "wal", str(backups), "--dsn", server.dsn]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "the server no longer has the log that is to follow" in done.stderr
+    assert "drop the slot skyledger_wal" in done.stderr
 
 
 def test_what_is_not_empty_is_not_written_over(server, folder, backups):

@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import socket
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from typer.testing import CliRunner
 from deploy.cli import app
 from deploy.local import process
 from deploy.local.account import server_account
+from deploy.local.broker import free_port
 from ingest.database import connect
 from ingest.migrate import migrate
 from ingest.roles import Role, user
@@ -69,12 +69,6 @@ def listening(folder, bindir, certificates):
         yield f"host=localhost hostaddr=127.0.0.1 port={port} dbname=skyledger"
     finally:
         process.stop(child, [(signal.SIGINT, 30)], name="postgres")
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

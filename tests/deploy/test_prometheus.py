@@ -226,6 +226,11 @@ CASES = {
         {'up{job="alertmanager",instance="a"}': "0x30"}, {'up{job="alertmanager",instance="a"}': "1x30"},
         5, 4, "The alertmanager does not answer: nobody is told of anything", {"job": "alertmanager", "instance": "a"},
     ),
+    "MailFails": Case(
+        {'alertmanager_notifications_failed_total{integration="email"}': "0+1x40"},
+        {'alertmanager_notifications_failed_total{integration="email"}': "7x40"},
+        11, 10, "The alertmanager cannot send email", {"integration": "email"},
+    ),
     "Watching": Case({}, {}, 0, None, "Always there: where it is missing, nobody watches"),
 }  # fmt: skip
 
@@ -286,6 +291,7 @@ WELL = {
     **ingest("ingest_rows_total", "0+60x1500", 'fate="new"'), **ingest("ingest_rows_total", "0x1500", 'fate="aside"'),
     **ingest("feed_behind_messages", "3x1500", 'consumer="qc"'),
     **ingest("feed_moved_timestamp_seconds", "0+60x1500", 'consumer="qc"'),
+    'alertmanager_notifications_failed_total{integration="email"}': "3x1500",
     'up{job="skyledger",instance="ingest:9464"}': "1x1500", 'up{job="alertmanager",instance="a"}': "1x1500",
 }  # fmt: skip
 

@@ -238,8 +238,8 @@ def test_without_the_stream_what_was_acknowledged_after_the_backup_is_lost_and_n
             drill.after(ENOUGH)
             drill.destroy()
             drill.network.end("ingest", 9)  # what it acknowledges from here on would be of the restored server
-            known = set(drill.ear.acknowledged)
             assert "is lost" in drill.restore()
+            known = set(drill.ear.acknowledged)  # by now all that was said before has been heard
             lost = known - drill.stored()
             assert lost
             drill.network.start_ingest()

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import time
 import urllib.error
 import urllib.parse
@@ -16,6 +15,7 @@ import yaml
 from psycopg import conninfo
 
 from deploy.jobs import qc
+from deploy.local.broker import free_port
 from ingest import ledger, products
 from ingest.database import connect
 from ingest.ledger import Decision
@@ -91,11 +91,6 @@ def agent_toml(broker):
         f'start = "{start:%Y-%m-%dT%H:%M:%SZ}"\nco2_drift = 0.3\nspike_probability = 0.02\n'
         f"[instrument.calibration]\nevery = 21600\ndwell = 600\nstandards = [{standards}]\n"
     )
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
 
 
 class Watched:

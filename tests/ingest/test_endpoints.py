@@ -1,6 +1,7 @@
 """What a worker answers over HTTP: figures, whether it is alive, whether it does its work; and to nonsense."""
 
 import http.client
+import re
 import socket
 import time
 from contextlib import closing, contextmanager
@@ -50,7 +51,7 @@ def test_a_worker_that_works_is_alive_and_ready(plain_store, broker):
         status, headers, said = asked(port, "/readyz")
         assert status == 200
         assert [line.partition(":")[0] for line in said.splitlines()] == ["ok"] * 4
-        assert "the last 0 s ago" in said or "the last 1 s ago" in said
+        assert re.search(r"the last \d+ s ago", said)
         assert headers["Cache-Control"] == "no-store"
         assert asked(port, "/healthz")[::2] == (200, "ok: alive\n")
 

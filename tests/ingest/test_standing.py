@@ -39,6 +39,8 @@ def test_the_newest_reading_counts_whatever_came_last(writer):
     seen = stands(writer.conn)
     assert (seen.reading, seen.title, seen.latitude) == (NEWEST, "Lin-An", 30.3)
     assert seen.age(NEWEST + timedelta(seconds=5)) == timedelta(seconds=5)
+    writer.write([said(event(seq=number, at=START + 600 + number)) for number in range(4, 40)])  # nor are many
+    assert stands(writer.conn).reading == NEWEST
     other = stands(writer.conn, "wuhan")
     assert (other.reading, other.received, other.grade(NEWEST)) == (None, None, Grade.NEVER)
 

@@ -20,6 +20,8 @@ from deploy.local.account import Account, server_account
 
 _EARLIER: Final = re.compile(r"\s*(restore_command|recovery_target\w*|hot_standby)\s*=")
 """Of a server that was itself restored once."""
+_OWN: Final = "postgresql.conf"
+_DEBIAN: Final = f", with `-o '-c config_file=...'`: its {_OWN} is not among its data, as on Debian"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,21 @@ def restore(folder: Folder, to: Path, wish: Wish) -> Iterator[str]:
         yield f"when it starts, the server replays {chain.files} files of the log, {end} (the last is {chain.last})"
     else:
         yield f"there is no stream of the log after it: what was stored after {base.made:%Y-%m-%d %H:%M:%S} UTC is lost"
-    yield f"start it: `systemctl start postgresql@{major}-main` on Debian, else `{tools.folder}/pg_ctl -D {to} start`"
-    yield "then stream its log again (`skyledger db wal`), and make a backup at once"
+    if to == Path(f"/var/lib/postgresql/{major}/main"):
+        yield f"start it: `systemctl start postgresql@{major}-main`"
+    else:
+        yield f"start it: `{tools.folder}/pg_ctl -D {to} start`{_DEBIAN if not (to / _OWN).exists() else ''}"
+    yield "where it takes the server's place, stream its log again (`skyledger db wal`), and make a backup at once"
 
 
 def _require_room(to: Path) -> None:
     if not to.parent.is_dir():
         raise DeployError(f"{to.parent} is no folder: --to is made in one that is there")
+    if to.is_mount():
+        raise DeployError(
+            f"{to} is a disk of its own, which nothing can be renamed to: give a folder in it as --to, and name that "
+            "in the server's data_directory"
+        )
     if to.is_symlink() or (to.exists() and not to.is_dir()) or (to.is_dir() and any(to.iterdir())):
         raise DeployError(f"{to} is not empty: a data directory is restored into a new one; move the old one away")
 
@@ -103,14 +113,16 @@ def _choose(folder: Folder, wish: Wish) -> Base:
 def _require_readable(folder: Folder, who: Account) -> None:
     if not who.can_enter(folder.logs_in):
         raise DeployError(
-            f"{who.name}, as whom the server runs, cannot read {folder.logs_in}, from where it gets its log: "
-            f"let it (chown -R {who.name} {folder.path})"
+            f"{who.name}, as whom the server would run, cannot read {folder.logs_in}, from where it gets its log, "
+            f"{folder.logs_in.owner()}'s: give --to in a folder of {folder.logs_in.owner()}'s"
         )
 
 
 def _settings(folder: Folder, chain: Chain, until: datetime | None) -> str:
     logs = shlex.quote(str(folder.logs_in).replace("%", "%%"))
-    fetch = f'for f in {logs}/*/%f {logs}/*/%f{PARTIAL}; do test -f "$f" && exec cp "$f" "%p"; done; exit 1'
+    # Above 125: what is there and cannot be read must stop the server, not end the log for it.
+    found = '{ cp "$f" "%p" && exit 0; exit 126; }'
+    fetch = f'for f in {logs}/*/%f {logs}/*/%f{PARTIAL}; do test -f "$f" && {found}; done; exit 1'
     lines = {"restore_command": fetch, "recovery_target_timeline": str(chain.timeline)}
     lines["hot_standby"] = "off"  # nobody gets in before it is whole; of no effect afterwards
     if until is not None:

@@ -92,13 +92,21 @@ def _follow(dsn: str, folder: Folder, one: server.Server, stop: threading.Event,
     if stop.is_set():
         return
     tail = process.tail(said, start=start, lines=4)
-    if any(sign in tail for sign in _GONE):
+    if any(sign in tail for sign in _GONE) or _lost(dsn):
         raise DeployError(
             f"the server no longer has the log that is to follow what is in {place}:{tail}\n"
             f"move {place} away, drop the slot {NAME} at the server, start the stream again, and make a backup at "
             "once: earlier ones reach no further than this"
         )
     log.warning("the stream ended, and is begun again: %s", _line(tail), extra={"event": "stream_ended"})
+
+
+def _lost(dsn: str) -> bool:
+    """Ask the server itself: what it says to the stream is in its own language."""
+    try:
+        return server.lost(dsn, NAME)
+    except IngestError:  # it is away
+        return False
 
 
 def _line(text: str) -> str:
