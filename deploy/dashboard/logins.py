@@ -110,8 +110,9 @@ class Limiter:
     def failed(self, name: str, address: str) -> None:
         """Count a wrong password."""
         for key in ((address, name), (address,)):
-            count, _ = self._failures.pop(key, (0, 0.0))
-            self._failures[key] = (count + 1, self._now())
+            count, last = self._failures.pop(key, (0, 0.0))
+            forgotten = self._now() - last > LONGEST_PAUSE_S
+            self._failures[key] = (1 if forgotten else count + 1, self._now())
         while len(self._failures) > _MOST:
             self._failures.popitem(last=False)
 

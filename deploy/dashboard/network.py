@@ -129,7 +129,9 @@ class Map:
         return made
 
 
-_TEXTS: Final = ("name", "title", "grade", "age", "reading", "queue", "offset", "state", "colour", "marker", "sign")
+_TEXTS: Final = (
+    *("name", "title", "grade", "age", "reading", "queue", "offset", "state", "said", "colour", "marker", "sign"),
+)
 _COLUMNS: Final = (*_TEXTS, "x", "y", "label", "shift", "align", "size")
 
 
@@ -148,8 +150,9 @@ def line(one: Standing, now: datetime) -> dict[str, str]:
         "age": wording.span(one.age(now)),
         "reading": wording.moment(one.reading),
         "queue": wording.count(one.queue),
-        "offset": wording.offset(one.offset),
+        "offset": wording.offset(one.offset) + (", not synchronised" if one.synchronised is False else ""),
         "state": one.state or wording.NOTHING,
+        "said": f"{wording.span(now - one.said)} ago" if one.said is not None else "",
         "colour": colour,
         "marker": marker,
         "sign": sign,

@@ -97,6 +97,7 @@ class Visit:
         self._framed: tuple[datetime, datetime] | None = None
         self._fulfilling: asyncio.Task[None] | None = None
         self._hanging: asyncio.Task[None] | None = None
+        self._unhung = False
         self._asked_station = _asked(doc, "station")
         self._slow, self._filling = _Slow(), False
         self._map, self._chart = network.Map(), timeseries.Chart()
@@ -261,6 +262,8 @@ class Visit:
         geometry: Mapping[str, Any] = event.geometry or {}
         if not event.final or self._current is None or not {"x0", "x1"} <= set(geometry):
             return
+        if self._drawn is None or self._drawn.choice != self._current.choice:
+            return  # what is marked is still of the series before
         start, end = (_whole(time) for time in sorted(map(timeseries.moment, (geometry["x0"], geometry["x1"]))))
         until = max(end, start + timedelta(seconds=1))
         self._mark(self._current.choice, f"{start:%Y-%m-%dT%H:%M:%S}", f"{until:%Y-%m-%dT%H:%M:%S}")
@@ -290,7 +293,7 @@ class Visit:
             try:
                 seen = await self._store.ask(partial(_answer, wish))
             except DeployError as error:
-                self._later(partial(self._put, "caption", network.notice(str(error))))
+                self._later(partial(self._unseen, wish, str(error)))
             else:
                 self._later(partial(self._show, wish, seen))
 
@@ -298,7 +301,7 @@ class Visit:
         if wish is not self._current:  # something else is wanted meanwhile
             return
         if seen is None:
-            self._put("caption", network.notice("Nothing here yet."))
+            self._unseen(wish, "Nothing here yet.")
             return
         if wish.name is not None:
             if wish is self._drawn and self._framed is not None and not _same(self._chart.window, self._framed):
@@ -311,11 +314,28 @@ class Visit:
         self._put("caption", network.notice(timeseries.caption(seen)))
         self._put("decisions", timeseries.decisions(seen))
 
+    def _unseen(self, wish: Wish, sentence: str) -> None:
+        """Say why there is nothing; what is drawn of another series goes."""
+        if wish is not self._current:
+            return
+        if self._drawn is None or self._drawn.choice != wish.choice:
+            now, self._drawn = self._store.now(), None
+            self._chart.show(Seen(wish.choice, now, now, {}, ()))
+            self._put("decisions", "")
+        self._put("caption", network.notice(sentence))
+
     # --- what changes seldom ------------------------------------------------------------------
 
     def _cylinders_wanted(self) -> None:
-        if self._current is not None:
-            self._hanging = asyncio.get_running_loop().create_task(self._cylinders(self._current.choice.series))
+        """Ask for those of what is chosen; while one question is out only the last is kept."""
+        self._unhung = self._current is not None
+        if self._unhung and (self._hanging is None or self._hanging.done()):
+            self._hanging = asyncio.get_running_loop().create_task(self._hang_last())
+
+    async def _hang_last(self) -> None:
+        while self._unhung and self._current is not None:
+            self._unhung = False
+            await self._cylinders(self._current.choice.series)
 
     async def _cylinders(self, one: Series) -> None:
         question = partial(
@@ -344,12 +364,16 @@ class Visit:
             path = self._shown.crosscheck.latest()
             state = None if path is None else (path, path.stat().st_mtime_ns)
             if state is None:
+                self._slow.file = None
                 self._put("crosscheck", network.notice("No cross-check has been written yet."))
             elif state != self._slow.file:
                 self._slow.file = state
                 self._put("crosscheck", comparison.table(state[0]))
-        except (DeployError, OSError) as error:
+        except DeployError as error:
             self._put("crosscheck", network.notice(str(error)))
+        except OSError as error:  # its own words say where it lies
+            self._slow.file = None
+            self._put("crosscheck", network.notice(f"The cross-check cannot be read: {error.strerror}."))
 
 
 def _asked(doc: Document, name: str) -> str | None:

@@ -140,6 +140,9 @@ class Page(_Answer, DocHandler):
 
     async def get(self, *_: Any, **__: Any) -> None:
         """Open a session and answer with its page."""
+        named = self.request.arguments.keys() & {"bokeh-session-id", "bokeh-token"}
+        if named or "Bokeh-Session-Id" in self.request.headers:  # somebody may have had it before, and left something
+            raise HTTPError(403, reason="a session is made for each visitor, none is taken by its name")
         if len(list(self.application_context.sessions)) >= MOST_VISITORS:
             raise HTTPError(503, reason="too many visitors at a time, try again in a minute")
         login, desk = self.login(), self.desk
@@ -223,7 +226,7 @@ class SignIn(_Answer):
             key,
             expires_days=LASTS_S / 86_400,
             httponly=True,
-            secure=desk.secure,
+            secure=desk.secure or self.request.headers["Origin"].startswith("https:"),
             samesite="Strict",
             path="/",
         )
@@ -266,16 +269,22 @@ class Flagging(_Answer):
             write = partial(ledger.add, self.desk.write_dsn, decision)
             number = await asyncio.get_running_loop().run_in_executor(None, write)
         except (IngestError, DeployError) as error:
+            if isinstance(error.__cause__, psycopg.Error):  # the sentence would say where the database is
+                raise _not_now(error) from None
             self.set_status(400)
             self.finish({"error": str(error)})
             return
         except psycopg.Error as error:
-            log.warning("a flag could not be written: %s", error, extra={"event": "flag_unwritten"})
-            raise HTTPError(503, reason="the database does not take it now, try again") from None
+            raise _not_now(error) from None
         said = (login.name, decision.station, decision.flag, number)
         log.info("%r flagged %s as %s, row %d", *said, extra={"event": "flagged"})
         self.desk.store.tell()
         self.finish({"row": number})
+
+
+def _not_now(error: Exception) -> HTTPError:
+    log.warning("a flag could not be written: %s", error, extra={"event": "flag_unwritten"})
+    return HTTPError(503, reason="the database does not take it now, try again")
 
 
 def _decision(body: bytes, *, author: str) -> Decision:
@@ -319,6 +328,15 @@ class Nothing(_Answer):
         raise HTTPError(404, reason="there is nothing here")
 
 
+class Assets(_Answer, StaticFileHandler):
+    """Our own scripts and styles."""
+
+    def initialize(self, desk: Desk, path: str) -> None:  # type: ignore[override]
+        """Take what all requests share."""
+        self.desk = desk
+        super().initialize(path)
+
+
 def add(application: BokehTornado, desk: Desk, visits: Mapping[str, Visit], assets: str) -> None:
     """Put these before what Bokeh answers by itself."""
     context = application._applications["/"]  # noqa: SLF001  Bokeh has no public name for it
@@ -332,6 +350,6 @@ def add(application: BokehTornado, desk: Desk, visits: Mapping[str, Visit], asse
             (r"/logout", SignOut, own),
             (r"/flag", Flagging, own),
             (r"/(?:autoload\.js|metadata)", Nothing, own),
-            (r"/assets/(.*)", StaticFileHandler, {"path": assets}),
+            (r"/assets/(.*)", Assets, {"desk": desk, "path": assets}),
         ],
     )

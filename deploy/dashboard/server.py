@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import secrets
 import signal
 import ssl
 from collections.abc import Callable
@@ -36,6 +37,7 @@ _LARGEST_MESSAGE: Final = 2**20
 _LARGEST_BODY: Final = 2**16
 _TOKEN_S: Final = 300
 _UNUSED_MS: Final = 60_000
+_HTTPS: Final = ":443"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def require_safe(given: Settings) -> None:
             " give --tls-cert and --tls-key, or --plain behind a proxy that speaks TLS"
         )
         raise DeployError(msg)
-    nameless = given.address == "0.0.0.0" or (":" in given.address and not _is_loopback(given.address))  # noqa: S104
+    nameless = given.address == "0.0.0.0" or ":" in given.address  # noqa: S104
     if nameless and not given.origins:
         msg = (
             f"--address {given.address} is nothing to type: say by --allow-websocket-origin HOST:PORT what visitors do"
@@ -113,7 +115,10 @@ def allowed(given: Settings) -> list[str]:
     try:
         if wild := [origin for origin in given.origins if "*" in origin]:
             raise ValueError(wild[0])  # noqa: TRY301  would let sessions in from anywhere
-        return sorted(set(create_hosts_allowlist(list(given.origins) or own, given.port)))
+        found = create_hosts_allowlist(list(given.origins) or own, given.port)
+        # An Origin of https names no 443, and what names no port is taken for 80 when it is compared.
+        bare = [f"{one.removesuffix(_HTTPS)}:80" for one in found if one.endswith(_HTTPS)]
+        return sorted({*found, *bare})
     except ValueError as error:
         msg = f"--allow-websocket-origin: expected HOST or HOST:PORT, without *: {error}"
         raise DeployError(msg) from None
@@ -157,12 +162,13 @@ def made(given: Settings, *, now: Callable[[], datetime] = wall_clock, every: fl
         That would be unsafe, a file is not what it should be, or the address is taken.
     """
     require_safe(given)
-    signing = secret(given.secret) if given.secret is not None else None
-    if given.users is not None and signing is None:
+    if given.users is not None and given.secret is None:
         msg = "--users goes with --secret, a file for what signs cookies: it is made where it is not there"
         raise DeployError(msg)
+    # Sessions are signed in any case: otherwise visitors could make as many as they like.
+    signing = secret(given.secret) if given.secret is not None else secrets.token_hex(32).encode()
     tls, store = _tls(given), Store(given.dsn, now=now, every=every)
-    desk = _desk(given, store, lambda: now().timestamp(), signing or b"")
+    desk = _desk(given, store, lambda: now().timestamp(), signing)
     visits: dict[str, Visit] = {}
 
     def gone(context: Any) -> None:
@@ -180,8 +186,8 @@ def made(given: Settings, *, now: Callable[[], datetime] = wall_clock, every: fl
             port=given.port,
             address=given.address,
             websocket_origin=list(desk.origins),
-            cookie_secret=signing.decode("latin-1") if signing else None,
-            sign_sessions=signing is not None,
+            cookie_secret=signing.decode("latin-1"),
+            sign_sessions=True,
             secret_key=signing,
             include_headers=[],
             include_cookies=[],

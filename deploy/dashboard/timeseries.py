@@ -142,8 +142,15 @@ def _ports(conn: Connection, choice: Choice, start: datetime, end: datetime) -> 
     if instrument is None:
         msg = f"station {one.station!r} has no instrument {choice.instrument!r}"
         raise StoreError(msg)
-    moments = (np.datetime64(t.replace(tzinfo=None), "ns") for t in (start, end))
-    ports = [p.port for p in network.ports_of(instrument, tuple(moments)) if p.inlet == one.inlet]  # type: ignore[arg-type]
+    first, last = (np.datetime64(t.replace(tzinfo=None), "ns") for t in (start, end))
+    connected = network.ports_of(instrument, (first, last))
+    ports = [p.port for p in connected if p.inlet == one.inlet]
+    if moved := {str(p.port) for p in connected if p.inlet != one.inlet and p.port in ports}:
+        msg = (
+            f"position {', '.join(sorted(moved))} of the valve drew from another inlet in a part of this time: "
+            "choose a shorter one"
+        )
+        raise StoreError(msg)
     return None if None in ports else [port for port in ports if port is not None]
 
 

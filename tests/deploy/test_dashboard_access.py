@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 import ssl
 import stat
 import subprocess
@@ -14,18 +15,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from bokeh.server.util import check_allowlist
 from psycopg import conninfo
 from typer.testing import CliRunner
 
 from deploy.cli import app
 from deploy.dashboard import logins, requests, server, store, users
 from deploy.errors import DeployError
+from deploy.local.broker import free_port
 from ingest import catalogue, ledger
 from ingest.database import connect
 from ingest.migrate import migrate
 from ingest.roles import Role
 from ingest.roles import user as make_user
-from tests.deploy.dashboards import NAME, PASSWORD, free_port, site
+from tests.deploy.dashboards import NAME, PASSWORD, site
 from tests.path.network import STATION, document, until
 
 SAID = {"station": STATION, "inlet": "50m", "gas": "co2", "start": "2026-03-01T00:00:00", "end": "2026-03-01T01:00:00",
@@ -282,8 +285,8 @@ def test_a_session_asks_as_who_can_only_read_and_a_flag_is_written_as_another(mi
 # --- how it is served ----------------------------------------------------------------------------
 
 
-def test_every_answer_forbids_frames_foreign_scripts_and_to_be_kept(served):
-    for path in ("/", "/login"):
+def test_every_answer_of_its_own_forbids_frames_foreign_scripts_and_to_be_kept(served):
+    for path in ("/", "/login", "/assets/page.js"):
         headers = served.request("GET", path)[1]
         policy = headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in policy
@@ -295,6 +298,15 @@ def test_every_answer_forbids_frames_foreign_scripts_and_to_be_kept(served):
     assert len(nonces) == 2
     for path in ("/autoload.js", "/metadata", "/assets/../users.py", "/assets/%2e%2e/users.py", "/users.json"):
         assert served.request("GET", path)[0] in (403, 404), path
+
+
+@pytest.mark.parametrize("way", ["/?bokeh-session-id={}", "/?bokeh-token={}", "header"])
+def test_a_session_that_somebody_had_before_is_taken_by_nobody(served, way):
+    page = served.request("GET", "/")[2]
+    named = re.search(r'"token":"([^"]+)"', page)[1]
+    headers = {"Bokeh-Session-Id": named} if way == "header" else {}
+    path = "/" if way == "header" else way.format(named)
+    assert served.request("GET", path, headers=headers)[0] == 403
 
 
 def test_a_session_from_elsewhere_is_refused(served):
@@ -335,6 +347,7 @@ def settings(**more):
         ({"address": "192.0.2.1"}, "lets other machines in, and passwords would go over the network in the clear"),
         ({"address": "0.0.0.0", "plain": True}, "say by --allow-websocket-origin HOST:PORT"),
         ({"address": "2001:db8::1", "plain": True}, "say by --allow-websocket-origin HOST:PORT"),
+        ({"address": "::1"}, "say by --allow-websocket-origin HOST:PORT"),
         ({"origins": ("*",)}, "expected HOST or HOST:PORT, without *"),
         ({"origins": ("*.example.org:80",)}, "expected HOST or HOST:PORT, without *"),
         ({"origins": ("https://sky.example.org/",)}, "expected HOST or HOST:PORT"),
@@ -355,7 +368,8 @@ def test_other_machines_are_let_in_with_tls_or_when_it_is_said():
     server.require_safe(settings(address="192.0.2.1", certificate=Path("x"), key=Path("y")))
     named = settings(address="0.0.0.0", plain=True, origins=("sky.example.org:443",))
     server.require_safe(named)
-    assert server.allowed(named) == ["sky.example.org:443"]
+    assert server.allowed(named) == ["sky.example.org:443", "sky.example.org:80"]
+    assert check_allowlist("sky.example.org", server.allowed(named))  # as a browser says it
     assert server.allowed(settings(address="::1", origins=("sky.example.org",))) == ["sky.example.org:80"]
 
 

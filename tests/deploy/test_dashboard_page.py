@@ -9,10 +9,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from deploy.local.broker import free_port
 from ingest import catalogue
 from ingest.migrate import migrate
 from tests.deploy import pages
-from tests.deploy.dashboards import NAME, PASSWORD, free_port
+from tests.deploy.dashboards import NAME, PASSWORD
 from tests.path.network import document, until
 
 SECTION = "The network page"
