@@ -7,7 +7,8 @@ Approach 1 goes by emissions, approach 2 weighs them by their uncertainty::
              T_x = |E_x,t| / Σ_y |E_y,0|   where nothing was emitted in the base year                       (4.3)
     with U_x, σ relative to the emission,   LU_x = L_x U_x / Σ_y L_y U_y,   TU_x = T_x U_x                   (4.4, 4.5)
 
-Sorted from the largest, categories are key until their sum reaches 95 % (approach 1) or 90 % (approach 2).
+U_x is that of the later year, or of the base year for a category that has ceased. Sorted from the largest, categories
+are key until their sum reaches 95 % (approach 1) or 90 % (approach 2).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ AR5: Final = {"co2": 1.0, "ch4": 28.0, "n2o": 265.0, "sf6": 23500.0, "nf3": 1610
 """Global warming potentials over 100 years (IPCC AR5, WG I, Table 8.A.1), as inventories are reported by since 2024."""
 REACHES: Final = {1: 0.95, 2: 0.90}
 """Share of the total up to which categories are key, by approach."""
+_NOTHING: Final = frozenset({"NO", "NA"})
+"""Notation keys of a category that emits nothing; with the others (NE, IE, C) nobody can say what it emits."""
 _Parted: TypeAlias = frozenset[tuple[str, str]]
 """Gas and category of what was published in parts."""
 _UNSURE: Final = 1e-12
@@ -84,7 +87,8 @@ def level(
     rows, without = _rows(chosen, parted, gwp or AR5)
     _require_sigmas(chosen, rows, approach)
     size = np.array([abs(row.value) for row in rows])
-    return _ranked(chosen, rows, size / size.sum(), approach, without)
+    named = [f"{category} {gas} {notation}" for (category, gas), notation in without.items()]
+    return _ranked(chosen, rows, size / size.sum(), _relative(rows), approach, named)
 
 
 def trend(
@@ -110,22 +114,25 @@ def trend(
     Returns
     -------
     xr.Dataset (rank)
-        As `level`, with ``base_value`` too; ``assessment`` is each category's share of Σ T.
+        As `level`, with ``base_value`` too; ``assessment`` is each category's share of Σ T. A category that does not
+        occur in one of the years (NO, NA, or no entry) is 0 there; one that is not estimated, included elsewhere or
+        confidential in one of them has no trend, is left out of both and named in ``without`` with the year.
 
     Raises
     ------
     InventoryError
-        As `level`, and where no total changes or there is nothing in the base year.
+        As `level`, where all categories change alike, where there is nothing in the base year, and where the years
+        are stated at different levels of category.
     """
-    first, last = (_chosen(inventory, region, each, approach) for each in (base, period))
-    before = {(row.category, row.gas): row for row in _rows(*first, gwp or AR5)[0]}
-    rows, without = _rows(*last, gwp or AR5)
-    after = {(row.category, row.gas): row for row in rows}
-    both = [
-        after.get(key, _Row(*key, 0.0, before[key].sigma if key in before else np.nan)) for key in {**after, **before}
-    ]
-    _require_sigmas(last[0], both, approach)
-    then = np.array([before[row.category, row.gas].value if (row.category, row.gas) in before else 0.0 for row in both])
+    years = [_chosen(inventory, region, each, approach) for each in (base, period)]
+    (before, lacking), (after, without) = (_by_key(*year, gwp or AR5) for year in years)
+    unknown = {key for notes in (lacking, without) for key, note in notes.items() if _unknown(note)}
+    keys = [key for key in {**after, **before} if key not in unknown]
+    _require_one_level(inventory, keys, years[0][1] | years[1][1])
+    both = [after.get(key, _Row(*key, 0.0, np.nan)) for key in keys]
+    weighed = [row if row.value else before.get(key, row) for key, row in zip(keys, both, strict=True)]
+    _require_sigmas(years[1][0], weighed, approach)
+    then = np.array([before[key].value if key in before else 0.0 for key in keys])
     now = np.array([row.value for row in both])
     size = np.abs(then).sum()
     if not size > 0 or then.sum() == 0:
@@ -136,7 +143,13 @@ def trend(
     if not T.sum() > _UNSURE:
         fault = f"All categories change alike between {base} and {period}: there is no trend to assess."
         raise InventoryError(inventory.name, [fault])
-    made = _ranked(last[0], both, T / T.sum(), approach, without)
+    named = [
+        f"{category} {gas} {note} in {year}"
+        for year, notes in ((base, lacking), (period, without))
+        for (category, gas), note in notes.items()
+        if (category, gas) in unknown or (category, gas) not in keys
+    ]
+    made = _ranked(years[1][0], both, T / T.sum(), _relative(weighed), approach, named)
     place = {(row.category, row.gas): value for row, value in zip(both, then, strict=True)}
     values = [place[key] for key in zip(made["category"].values.tolist(), made["gas"].values.tolist(), strict=True)]
     return made.assign(base_value=("rank", values, made["value"].attrs)).assign_attrs(base=str(Period.parse(base)))
@@ -182,7 +195,10 @@ def _chosen(inventory: Inventory, region: str | None, period: str | None, approa
     return picked, parted
 
 
-def _rows(inventory: Inventory, parted: _Parted, gwp: Mapping[str, float]) -> tuple[list[_Row], list[str]]:
+def _rows(
+    inventory: Inventory, parted: _Parted, gwp: Mapping[str, float]
+) -> tuple[list[_Row], dict[tuple[str, str], str]]:
+    """Return the categories to assess, and the notation key of each that has no value."""
     entries, faults = _finest([e for e in inventory.entries if e.scope == 1 and _counted(e)], parted)
     unknown = sorted({entry.gas for entry in entries} - set(gwp))
     if unknown:
@@ -192,8 +208,26 @@ def _rows(inventory: Inventory, parted: _Parted, gwp: Mapping[str, float]) -> tu
         faults.append(f"Nothing is emitted in {inventory.only('period')}.")
     if faults:
         raise InventoryError(inventory.name, faults)
-    without = [f"{entry.category} {entry.gas} {entry.notation}" for entry in entries if entry.value is None]
+    without = {(entry.category, entry.gas): entry.notation for entry in entries if entry.value is None}
     return [_row(entry, gwp[entry.gas]) for entry in valued], without
+
+
+def _by_key(
+    inventory: Inventory, parted: _Parted, gwp: Mapping[str, float]
+) -> tuple[dict[tuple[str, str], _Row], dict[tuple[str, str], str]]:
+    rows, without = _rows(inventory, parted, gwp)
+    return {(row.category, row.gas): row for row in rows}, without
+
+
+def _require_one_level(inventory: Inventory, keys: list[tuple[str, str]], parted: _Parted) -> None:
+    faults = [
+        f"{one} and {other} ({gas}) hold the same emissions, each in one of the years: choose one level with select() "
+        "first."
+        for (one, gas), (other, its) in itertools.combinations(keys, 2)
+        if gas == its and overlap(one, other) and not {(gas, one), (gas, other)} & parted
+    ]
+    if faults:
+        raise InventoryError(inventory.name, faults[:3])
 
 
 def _counted(entry: Entry) -> bool:
@@ -204,9 +238,11 @@ def _counted(entry: Entry) -> bool:
 def _finest(entries: list[Entry], parted: _Parted) -> tuple[list[Entry], list[str]]:
     """Leave out what is there in finer categories too, if these sum to it; what does not is a fault.
 
-    What was published in parts is no sum of others: the rest of a category beside finer ones.
+    What was published in parts is no sum of others: the rest of a category beside finer ones. A category of which a
+    part is confidential, not estimated or included elsewhere stands for its parts where these do not sum to it.
     """
     kept, faults = [], []
+    inside: list[Entry] = []
     for whole in entries:
         inner = [e for e in entries if e.gas == whole.gas and e is not whole and holds(whole.category, e.category)]
         if not inner or (whole.gas, whole.category) in parted:
@@ -215,10 +251,15 @@ def _finest(entries: list[Entry], parted: _Parted) -> tuple[list[Entry], list[st
         own = [e for e in inner if (e.gas, e.category) in parted or not any(_within(e, f) for f in inner)]
         total = sum(e.value or 0.0 for e in own)
         if whole.value is not None and abs(total - whole.value) > _ROUNDING * max(abs(whole.value), 1.0):
+            if any(e.value is None and _unknown(e.notation) for e in own):
+                kept.append(whole)
+                inside += inner
+                continue
             faults.append(
                 f"{whole.category} ({whole.gas}) is {whole.value:.6g} kt but its parts {total:.6g} kt: choose one "
                 "level with select() first."
             )
+    kept = [entry for entry in kept if entry not in inside]
     alike = [
         f"{one.category} and {other.category} ({one.gas}) hold the same emissions: choose one with select() first."
         for one, other in itertools.combinations(kept, 2)
@@ -227,6 +268,10 @@ def _finest(entries: list[Entry], parted: _Parted) -> tuple[list[Entry], list[st
         and not {(one.gas, one.category), (other.gas, other.category)} & parted
     ]
     return kept, [*faults[:3], *alike[:3]]
+
+
+def _unknown(notation: str) -> bool:
+    return not set(notation.split(",")) <= _NOTHING
 
 
 def _within(whole: Entry, inner: Entry) -> bool:
@@ -246,12 +291,20 @@ def _require_sigmas(inventory: Inventory, rows: list[_Row], approach: int) -> No
         raise InventoryError(inventory.name, [fault])
 
 
+def _relative(rows: list[_Row]) -> NDArray[np.float64]:
+    return np.array([row.sigma / abs(row.value) if row.value else 0.0 for row in rows])
+
+
 def _ranked(
-    inventory: Inventory, rows: list[_Row], share: NDArray[np.float64], approach: int, without: list[str]
+    inventory: Inventory,
+    rows: list[_Row],
+    share: NDArray[np.float64],
+    relative: NDArray[np.float64],
+    approach: int,
+    without: list[str],
 ) -> xr.Dataset:
     value, sigma = (np.array([getattr(row, n) for row in rows]) for n in ("value", "sigma"))
     if approach == 2:
-        relative = np.divide(sigma, np.abs(value), out=np.zeros_like(value), where=value != 0)
         share = share * relative
         share = share / share.sum() if share.sum() > 0 else share
     order = np.argsort(-share, kind="stable")

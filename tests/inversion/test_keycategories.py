@@ -74,6 +74,63 @@ def test_the_trend_by_hand():
         trend(same, "2010", "2020")
 
 
+def test_the_trend_of_approach_2_weighs_what_has_ceased_by_its_base_year():
+    made = book(
+        entry("1.A.1.a", 600.0, period="2010", sigma=60.0), entry("1.A.1.a", 500.0, sigma=10.0),
+        entry("1.A.3.b", 200.0, period="2010", sigma=20.0), entry("1.A.3.b", 400.0, sigma=20.0),
+        entry("2.A.1", 100.0, period="2010", sigma=50.0),
+        entry("2.B.1", 100.0, period="2010", sigma=40.0), entry("2.B.1", 0.0),
+    )  # fmt: skip
+    found = trend(made, "2010", "2020", approach=2)
+    overall = (900 - 1000) / 1000
+    TU = {
+        "1.A.1.a": 0.6 * abs(-100 / 600 - overall) * 10 / 500,
+        "1.A.3.b": 0.2 * abs(1 - overall) * 20 / 400,
+        "2.A.1": 0.1 * abs(-1 - overall) * 50 / 100,
+        "2.B.1": 0.1 * abs(-1 - overall) * 40 / 100,
+    }
+    order = sorted(TU, key=lambda category: -TU[category])
+    assert order[0] == "2.A.1"
+    assert found["category"].values.tolist() == order
+    np.testing.assert_allclose(found["assessment"], [TU[c] / sum(TU.values()) for c in order])
+    unstated = book(*made.entries[:4], entry("2.A.1", 100.0, period="2010"))
+    with pytest.raises(InventoryError, match=r"none is stated for 2\.A\.1 co2"):
+        trend(unstated, "2010", "2020", approach=2)
+
+
+def test_what_is_not_known_in_one_year_has_no_trend():
+    made = book(
+        entry("1.A.1", 600.0, period="2010"), entry("1.A.1", 500.0),
+        entry("1.A.2", 100.0, period="2010"), entry("1.A.2", 300.0),
+        entry("2.A.1", None, notation="NE", period="2010"), entry("2.A.1", 900.0),
+        entry("2.B.1", 900.0, period="2010"), entry("2.B.1", None, notation="C"),
+        entry("2.C.1", 50.0, period="2010"), entry("2.C.1", None, notation="NO"),
+    )  # fmt: skip
+    found = trend(made, "2010", "2020")
+    assert sorted(found["category"].values.tolist()) == ["1.A.1", "1.A.2", "2.C.1"]
+    assert found.attrs["without"] == "2.A.1 co2 NE in 2010, 2.B.1 co2 C in 2020"
+    known = trend(book(*made.entries[:4], *made.entries[8:]), "2010", "2020")
+    np.testing.assert_array_equal(found["assessment"], known["assessment"])
+    coarse = book(entry("1.A", 5.0, period="2010"), entry("1.A.1", 6.0), entry("2", 1.0, period="2010"))
+    with pytest.raises(InventoryError, match=r"1\.A\.1 and 1\.A \(co2\) hold the same emissions, each in one of"):
+        trend(coarse, "2010", "2020")
+
+
+def test_a_category_with_a_confidential_part_stands_for_its_parts():
+    made = book(
+        entry("1.A", 10.0), entry("1.A.1", 7.0), entry("1.A.2", None, notation="C"), entry("2.A.1", 5.0),
+    )  # fmt: skip
+    found = level(made)
+    assert dict(zip(found["category"].values.tolist(), found["value"].values.tolist(), strict=True)) == {
+        "1.A": 10.0, "2.A.1": 5.0,
+    }  # fmt: skip
+    assert found.attrs["without"] == ""
+    # Where the parts sum to it, they are assessed, and the one without a value is named.
+    whole = level(book(entry("1.A", 7.0), *made.entries[1:]))
+    assert whole["category"].values.tolist() == ["1.A.1", "2.A.1"]
+    assert whole.attrs["without"] == "1.A.2 co2 C"
+
+
 def test_parts_fuels_memo_items_and_notation_keys():
     made = book(
         entry("0", 1005.0), entry("1.A", 1000.0), entry("1.A.1.a", 700.0, fuel="coal", part=True),
